@@ -1,0 +1,62 @@
+"""The architecture parameters alpha and beta, and how a genotype is read from them."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from nas.genotype import Cell, Edge, Genotype
+from nas.space import SearchSpace, Zero
+
+KINDS = ("normal", "expand")
+
+
+class Architecture(nn.Module):
+    """alpha [E, K] weighs the K primitives of each of E edges, beta [E] the edges into each node; for both cell types.
+
+    All start as 1e-3 * N(0, 1). They are ordinary parameters: in the state_dict, moved with the module.
+    """
+
+    def __init__(self, space: SearchSpace) -> None:
+        super().__init__()
+        self.space = space
+        edges, primitives = len(space.topology.edges), len(space.primitives)
+        self.alpha_normal = nn.Parameter(1e-3 * torch.randn(edges, primitives))
+        self.alpha_expand = nn.Parameter(1e-3 * torch.randn(edges, primitives))
+        self.beta_normal = nn.Parameter(1e-3 * torch.randn(edges))
+        self.beta_expand = nn.Parameter(1e-3 * torch.randn(edges))
+
+    def weights(self, kind: str) -> tuple[Tensor, Tensor]:
+        """Weights of the "normal" or "expand" cell: softmax of alpha over primitives [E, K] (Eq. 2), and softmax of
+        beta over the edges into each node [E] (edge normalisation of PC-DARTS)."""
+        beta = getattr(self, f"beta_{kind}")
+        b = torch.cat([beta[edges].softmax(0) for edges in self.space.topology.edge_slices])
+        return getattr(self, f"alpha_{kind}").softmax(1), b
+
+    @torch.no_grad()
+    def genotype(self) -> Genotype:
+        """The genotype that alpha and beta stand for at this moment (`derive`)."""
+        cells = {kind: derive(self.space, *self.weights(kind)) for kind in KINDS}
+        return Genotype(normal=cells["normal"], expand=cells["expand"])
+
+
+def derive(space: SearchSpace, a: Tensor, b: Tensor) -> Cell:
+    """Keep at each node the inputs whose best primitive is strongest, strength = a * b, zero primitives left out.
+
+    Args:
+        space: the search space.
+        a: softmax of alpha, [E, K].
+        b: softmax of beta per node, [E].
+    """
+    strength = (a * b.unsqueeze(1)).detach().float().cpu()
+    zeros = [index for index, primitive in enumerate(space.primitives) if isinstance(primitive, Zero)]
+    strength[:, zeros] = -1.0
+    best = strength.max(dim=1)
+    nodes = []
+    for edges in space.topology.edge_slices:
+        values = best.values[edges].tolist()
+        # Stable: of two equally strong inputs the earlier node is kept first, as in the published code.
+        kept = sorted(range(len(values)), key=lambda source: -values[source])[: space.topology.kept_inputs]
+        chosen = best.indices[edges].tolist()
+        nodes.append(tuple(Edge(space.primitives[chosen[source]].name, source) for source in kept))
+    return tuple(nodes)

@@ -1,0 +1,72 @@
+"""The whole supernet: waveform -> cosines, with every candidate of every edge alive."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal
+
+from torch import Tensor, nn
+
+from nas.losses import P2SGrad
+from nas.networks.raw_pcdarts import FrontendKind, RecurrentEmbedding, Stem, plan_cells, require_frames
+from nas.space import SearchSpace, get_space
+from nas.supernet.architecture import KINDS, Architecture
+from nas.supernet.per_edge import SearchCell
+
+Implementation = Literal["folded", "per_edge"]
+
+
+class Supernet(nn.Module):
+    """The Raw PC-DARTS supernet: waveform [B, T] -> cosines [B, 2], column 1 bona fide.
+
+    Args:
+        space: what is searched.
+        partial: K_C; one in K_C channels passes through the candidates.
+        implementation: which cells compute it; the parameters and their names are the same.
+        channels, cells, gru_hidden, gru_layers, frontend, learnable, kernel, mask: as in `RawPCDarts`.
+
+    Raises:
+        NasError: K_C does not divide the channels.
+    """
+
+    def __init__(
+        self,
+        space: SearchSpace | str = "raw_waveform",
+        partial: int = 2,
+        implementation: Implementation = "per_edge",
+        channels: int = 64,
+        cells: int = 8,
+        gru_hidden: int = 1024,
+        gru_layers: int = 3,
+        frontend: FrontendKind = "mel",
+        learnable: bool = False,
+        kernel: int = 128,
+        mask: int = 16,
+    ) -> None:
+        super().__init__()
+        self.space = get_space(space) if isinstance(space, str) else space
+        nodes = self.space.topology.intermediate
+        cell = {"per_edge": SearchCell}[implementation]
+        self.architecture = Architecture(self.space)
+        self.stem = Stem(frontend, channels, learnable, kernel, mask)
+        plans = plan_cells(channels, cells, {False: nodes, True: nodes})
+        self.cells = nn.ModuleList(cell(self.space, plan, partial) for plan in plans)
+        self.head = RecurrentEmbedding(nodes * plans[-1].channels, gru_hidden, gru_layers)
+        self.output = P2SGrad(gru_hidden)
+
+    def weight_parameters(self) -> Iterator[nn.Parameter]:
+        """Every trained parameter but alpha and beta: omega of the bi-level problem (Eq. 3)."""
+        architecture = {id(parameter) for parameter in self.architecture.parameters()}
+        return (p for p in self.parameters() if id(p) not in architecture and p.requires_grad)
+
+    def embed(self, waveform: Tensor) -> Tensor:
+        """waveform [B, T] -> embedding [B, gru_hidden]."""
+        s0, s1 = self.stem(waveform)
+        require_frames(s0, waveform, len(self.cells))
+        weights = {kind: self.architecture.weights(kind) for kind in KINDS}
+        for cell in self.cells:
+            s0, s1 = s1, cell(s0, s1, *weights["expand" if cell.plan.expand else "normal"])
+        return self.head(s1)
+
+    def forward(self, waveform: Tensor) -> Tensor:
+        return self.output(self.embed(waveform))
