@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import torch
 from torch import Tensor, nn
 
@@ -32,6 +34,12 @@ class Architecture(nn.Module):
         beta = getattr(self, f"beta_{kind}")
         b = torch.cat([beta[edges].softmax(0) for edges in self.space.topology.edge_slices])
         return getattr(self, f"alpha_{kind}").softmax(1), b
+
+    def to_json(self) -> str:
+        """alpha and beta as they are, before any softmax, with the names of edges and primitives."""
+        values = {name: parameter.detach().cpu().tolist() for name, parameter in self.named_parameters()}
+        names = {"edges": self.space.topology.edges, "primitives": self.space.primitive_names}
+        return json.dumps({"space": self.space.name, **names, **values}, indent=1) + "\n"
 
     @torch.no_grad()
     def genotype(self) -> Genotype:

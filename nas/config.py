@@ -1,0 +1,322 @@
+"""The recipe of a run: strict and typed, read from YAML, changed by `key.path=value`.
+
+Every key has the paper's value as its default (Ge et al. 2021, Section 4.2, and the published code where the paper is
+silent), so a recipe states what it changes and what its reader should see.
+"""
+
+from __future__ import annotations
+
+import re
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from nas.errors import NasError
+from nas.space import nearest
+
+Positive = Annotated[int, Field(gt=0)]
+NotNegative = Annotated[int, Field(ge=0)]
+Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Decay = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Fraction = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
+Selection = Literal["dev_eer", "dev_accuracy"]
+
+
+class Section(BaseModel):
+    """A part of a recipe: no unknown keys, no silent conversion of types, never changed after reading."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class Data(Section):
+    """Which corpus, and how waveforms are cut from it."""
+
+    layout: str = "asvspoof2019_la"
+    """How the corpus is laid out: a reader of nas.data, or "embedded" for the synthetic corpus of the demo."""
+    root: str | None = None
+    """Folder of the corpus, or the CSV file of a manifest."""
+    samples: Positive = 64_000
+    """Length of every waveform in samples at 16 kHz: longer ones are cut, shorter ones repeated."""
+    crop: Literal["first", "random"] = "first"
+    """Which samples of a longer training utterance: the first (paper), or a random stretch every epoch."""
+    corrupt: Literal["strict", "skip"] = "strict"
+    """What a damaged audio file does: stop with the list, or be left out and counted."""
+    cache: str | None = None
+    """Folder of the decoded waveforms; null keeps them in memory."""
+
+
+class Network(Section):
+    """The network around the cells: the same in search and training (no depth gap, Section 3.2)."""
+
+    name: Literal["raw-pcdarts"] = "raw-pcdarts"
+    channels: Positive = 64
+    """C: filters of the front-end and channels of the first cells."""
+    cells: Positive = 8
+    gru_hidden: Positive = 1024
+    gru_layers: Positive = 3
+    frontend: Literal["mel", "inverse-mel", "linear", "conv0"] = "mel"
+    learnable: bool = False
+    """Whether the search trains the front-end; training from scratch then keeps it at what the search learnt."""
+    kernel: Annotated[int, Field(ge=4)] = 128
+    mask: NotNegative = 16
+    """F: fewer than F consecutive filters are masked in each training step; 0 masks none."""
+
+
+class Supernet(Section):
+    partial: Positive = 2
+    """K_C: one in K_C channels passes through the candidate operations."""
+    implementation: Literal["folded", "per_edge"] = "folded"
+    """How the cells are computed: folded (fast) or edge by edge (the definition); the mathematics is the same."""
+
+
+class Split(Section):
+    """How the training partition is halved for weights and architecture."""
+
+    method: Literal["stratified", "speaker", "attack", "protocols"] = "stratified"
+    weights_protocol: str | None = None
+    architecture_protocol: str | None = None
+
+    @model_validator(mode="after")
+    def _protocols_given(self) -> Split:
+        given = self.weights_protocol is not None and self.architecture_protocol is not None
+        if (self.method == "protocols") != given:
+            raise ValueError(
+                "method protocols goes with weights_protocol and architecture_protocol, and only with them"
+            )
+        return self
+
+
+class Search(Section):
+    """The bi-level search."""
+
+    epochs: Positive = 30
+    warmup_epochs: NotNegative = 10
+    """Epochs at the start in which alpha and beta are left alone."""
+    batch_size: Annotated[int, Field(ge=2)] = 14
+    learning_rate: Rate = 5e-5
+    weight_decay: Decay = 3e-4
+    architecture_learning_rate: Rate = 6e-4
+    architecture_weight_decay: Decay = 1e-3
+    architecture_betas: Annotated[tuple[Fraction, Fraction], Field(strict=False)] = (0.5, 0.999)
+    order: Literal["first", "second"] = "first"
+    """First: the weights as they stand. Second: one unrolled Adam step ahead (about three times the cost)."""
+    update_statistics: bool = False
+    """Whether architecture steps too move the running statistics of batch normalisation, as in the published code."""
+    select: Selection = "dev_eer"
+    """Which epoch's genotype is taken: lowest EER (default) or highest accuracy (paper) on the development set."""
+    split: Split = Split()
+
+    @model_validator(mode="after")
+    def _architecture_is_trained(self) -> Search:
+        if self.warmup_epochs >= self.epochs:
+            raise ValueError(
+                f"warmup_epochs ({self.warmup_epochs}) leaves none of the {self.epochs} epochs to search in"
+            )
+        return self
+
+
+class Train(Section):
+    """Training from scratch."""
+
+    epochs: Positive = 100
+    batch_size: Annotated[int, Field(ge=2)] = 32
+    learning_rate: Rate = 5e-5
+    final_learning_rate: Decay = 2e-5
+    """Where the cosine schedule over the epochs ends."""
+    weight_decay: Decay = 3e-4
+    select: Selection = "dev_eer"
+    """Which epoch's weights are kept as best: lowest EER (default) or highest accuracy (paper) on development."""
+
+
+class Engine(Section):
+    """Where and how it runs."""
+
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    precision: Literal["auto", "float32", "bf16", "fp16"] = "auto"
+    """auto: bf16 on a GPU, float32 on a CPU."""
+    workers: NotNegative = 0
+    """Processes that decode audio; 0 for one per core."""
+    evaluation_batch_size: Positive = 32
+
+
+class Recipe(Section):
+    """All of a run."""
+
+    name: str = "raw-pcdarts"
+    seed: NotNegative = 0
+    deterministic: bool = True
+    """Bit-identical runs on a CPU; on a GPU wherever PyTorch can."""
+    space: str = "raw_waveform"
+    data: Data = Data()
+    network: Network = Network()
+    supernet: Supernet = Supernet()
+    search: Search = Search()
+    train: Train = Train()
+    engine: Engine = Engine()
+
+    def to_yaml(self) -> str:
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+class _Loader(yaml.SafeLoader):
+    """Safe YAML that reads 5e-5 as the number it is, and refuses a key given twice."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if key.value in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"{key.value!r} is given twice", key.start_mark)
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+0123456789.")
+)
+
+
+def find_recipe(recipe: str | Path) -> Path:
+    """A recipe file: a path, or the name of a packaged one such as `raw_pcdarts/mel_fixed`.
+
+    Raises:
+        NasError: neither exists; the nearest packaged name is given.
+    """
+    path = Path(recipe)
+    if path.is_file():
+        return path
+    home = Path(str(files("experiments")))
+    names = [str(file.relative_to(home).with_suffix("")) for file in sorted(home.rglob("*.yaml"))]
+    name = str(recipe).removesuffix(".yaml")
+    if name in names:
+        return home / f"{name}.yaml"
+    raise NasError(f"there is no recipe {str(recipe)!r}, as a file or packaged{nearest(name, names)}")
+
+
+def load_recipe(recipe: str | Path, overrides: tuple[str, ...] | list[str] = ()) -> Recipe:
+    """Read a recipe and apply `key.path=value` overrides, whose values are YAML.
+
+    A relative path in the file is relative to the file, one in an override to the current folder.
+
+    Raises:
+        NasError: no such recipe, not YAML, an unknown key (the nearest is named), a value out of range or of the wrong
+            type; with file and line, or the override.
+    """
+    path = find_recipe(recipe)
+    try:
+        text = path.read_text(encoding="utf-8")
+        content = yaml.load(text, Loader=_Loader)  # noqa: S506 (_Loader is a SafeLoader)
+    except (OSError, UnicodeDecodeError) as error:
+        raise NasError(f"recipe {path}: {getattr(error, 'strerror', None) or 'is not UTF-8 text'}") from error
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"{path}:{mark.line + 1}" if mark else str(path)
+        raise NasError(
+            f"{where}: not valid YAML ({getattr(error, 'problem', None) or type(error).__name__})"
+        ) from error
+    content = {} if content is None else content
+    if not isinstance(content, dict):
+        raise NasError(f"recipe {path}: expected keys such as data, network, search and train")
+    _resolve_paths(content, path.parent)
+    changed = set()
+    for override in overrides:
+        changed.add(_apply(content, override))
+    try:
+        return Recipe.model_validate(content)
+    except ValidationError as error:
+        raise NasError(_explain(error, path, text, changed)) from None
+
+
+def recipe_from(values: dict[str, Any]) -> Recipe:
+    """A recipe from plain values, as `recipe.yaml` of a run directory holds them.
+
+    Raises:
+        NasError: an unknown key or an invalid value.
+    """
+    try:
+        return Recipe.model_validate(values)
+    except ValidationError as error:
+        raise NasError(_explain(error, Path("recipe"), "", set())) from None
+
+
+_PATHS = (
+    ("data", "root"),
+    ("data", "cache"),
+    ("search", "split", "weights_protocol"),
+    ("search", "split", "architecture_protocol"),
+)
+
+
+def _resolve_paths(content: dict[str, Any], folder: Path) -> None:
+    """Make relative paths of the file absolute, so that a run never depends on the current folder."""
+    for *sections, key in _PATHS:
+        section: Any = content
+        for name in sections:
+            section = section.get(name) if isinstance(section, dict) else None
+        if isinstance(section, dict) and isinstance(section.get(key), str):
+            section[key] = str((folder / section[key]).absolute())
+
+
+def _apply(content: dict[str, Any], override: str) -> tuple[str, ...]:
+    """Set one `key.path=value` in place; returns the path."""
+    key, separator, value = override.partition("=")
+    path = tuple(key.strip().split("."))
+    if not separator or not all(path):
+        raise NasError(f"override {override!r}: expected key.path=value, for example train.epochs=10")
+    try:
+        parsed = yaml.load(value, Loader=_Loader)  # noqa: S506 (_Loader is a SafeLoader)
+    except (yaml.YAMLError, RecursionError, ValueError):
+        raise NasError(f"override {override!r}: the value is not valid YAML") from None
+    section: Any = content
+    for name in path[:-1]:
+        section = section.setdefault(name, {})
+        if not isinstance(section, dict):
+            raise NasError(f"override {override!r}: {name} is a value, not a section")
+    if path in _PATHS and isinstance(parsed, str):
+        parsed = str(Path(parsed).absolute())
+    section[path[-1]] = parsed
+    return path
+
+
+def _explain(error: ValidationError, path: Path, text: str, changed: set[tuple[str, ...]]) -> str:
+    """One sentence for the first thing that is wrong: where, what, and what would be right."""
+    first, *others = error.errors()
+    location = tuple(str(part) for part in first["loc"])
+    key = ".".join(location) or "recipe"
+    line = _line_of(text, location)
+    where = "override" if location in changed else f"{path}:{line}" if line else str(path)
+    if first["type"] == "extra_forbidden":
+        what = f"unknown key{nearest(location[-1], _keys(location[:-1]))}"
+    else:
+        message = first["msg"].removeprefix("Value error, ")
+        what = f"{message[0].lower()}{message[1:]}"
+        if not isinstance(first["input"], dict | BaseModel):
+            what += f", not {str(first['input'])[:60]!r}"
+    more = f" (and {len(others)} more)" if others else ""
+    return f"{where}: {key}: {what}{more}"
+
+
+def _keys(location: tuple[str, ...]) -> list[str]:
+    """The valid keys of the section at this place."""
+    model: Any = Recipe
+    for name in location:
+        model = model.model_fields[name].annotation if name in model.model_fields else model
+    return list(model.model_fields)
+
+
+def _line_of(text: str, location: tuple[str, ...]) -> int | None:
+    """Line of a key in the YAML text, counted from 1; None where it is not written there."""
+    node = yaml.compose(text, Loader=_Loader) if text else None
+    line = None
+    for name in location:
+        if not isinstance(node, yaml.MappingNode):
+            break
+        for key, value in node.value:
+            if key.value == name:
+                node, line = value, key.start_mark.line + 1
+                break
+        else:
+            return None
+    return line

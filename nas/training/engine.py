@@ -1,0 +1,62 @@
+"""Devices, precision and processes, by Hugging Face Accelerate (docs/architecture.md says why)."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Iterable
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+from torch import nn
+
+from nas.config import Recipe
+from nas.errors import NasError
+
+_PRECISION = {"float32": "no", "bf16": "bf16", "fp16": "fp16"}
+
+
+def start_engine(recipe: Recipe) -> Accelerator:
+    """The accelerator that a recipe asks for, with every random state seeded and determinism set.
+
+    Raises:
+        NasError: a GPU is asked for and there is none.
+    """
+    config = recipe.engine
+    if config.device == "cuda" and not torch.cuda.is_available():
+        raise NasError("engine.device is cuda, but PyTorch finds no GPU here; use auto or cpu")
+    on_cpu = config.device == "cpu" or not torch.cuda.is_available()
+    precision = config.precision
+    if precision == "auto":
+        precision = "float32" if on_cpu else "bf16"
+    if precision == "fp16" and on_cpu:
+        raise NasError("engine.precision fp16 needs a GPU; use bf16 or float32 on a CPU")
+    seed_everything(recipe.seed)
+    if recipe.deterministic:
+        # cuBLAS reads this when it starts; without it some matrix products are refused in deterministic mode.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(recipe.deterministic, warn_only=True)
+    torch.backends.cudnn.benchmark = not recipe.deterministic
+    # Accelerate keeps one global state; a second run in this process may want another precision.
+    AcceleratorState._reset_state(reset_partial_state=True)
+    return Accelerator(cpu=on_cpu, mixed_precision=_PRECISION[precision])
+
+
+def seed_everything(seed: int) -> None:
+    """Seed Python, NumPy and PyTorch (every device)."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
+
+
+def reduce_gradients(accelerator: Accelerator, parameters: Iterable[nn.Parameter]) -> None:
+    """Average gradients over the processes, so that all of them take the same step."""
+    if accelerator.num_processes == 1:
+        return
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    flat = torch.cat([gradient.flatten() for gradient in gradients])
+    flat = accelerator.reduce(flat, reduction="mean")
+    for gradient, reduced in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
+        gradient.copy_(reduced.view_as(gradient))

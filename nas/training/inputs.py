@@ -1,0 +1,96 @@
+"""From a recipe to decoded, checked utterances."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from nas.config import Data, Recipe
+from nas.data.batches import Batches
+from nas.data.embedded import embedded_corpus
+from nas.data.readers import read, require_both_classes
+from nas.data.split import halves_from_protocols, split_halves
+from nas.data.store import WaveformStore
+from nas.errors import NasError
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Decoded utterances, with the indices of each partition."""
+
+    store: WaveformStore
+    partitions: dict[str, np.ndarray]
+
+
+def open_inputs(recipe: Recipe, partitions: tuple[str, ...]) -> Inputs:
+    """Read the corpus of a recipe and decode the partitions that are needed.
+
+    Raises:
+        NasError: the corpus is not given or not there, a file cannot be read, or a partition lacks a class.
+    """
+    data = recipe.data
+    if data.layout == "embedded":
+        utterances, waveforms = embedded_corpus(seed=0)
+        chosen = [index for index, utterance in enumerate(utterances) if utterance.partition in partitions]
+        kept = tuple(utterances[index] for index in chosen)
+        store = WaveformStore.from_arrays(kept, [waveforms[index] for index in chosen])
+    else:
+        kept = tuple(utterance for utterance in read(data.layout, _root(data)) if utterance.partition in partitions)
+        for partition in partitions:
+            require_both_classes(kept, partition, str(data.root))
+        cache = Path(data.cache) if data.cache else None
+        store = WaveformStore.open(kept, cache, corrupt=data.corrupt, workers=recipe.engine.workers or None)
+    indices = {
+        partition: np.array([i for i, utterance in enumerate(store.utterances) if utterance.partition == partition])
+        for partition in partitions
+    }
+    for partition in partitions:
+        require_both_classes(store.utterances, partition, str(data.root or data.layout))
+    return Inputs(store, indices)
+
+
+def halve_training(recipe: Recipe, inputs: Inputs) -> tuple[np.ndarray, np.ndarray]:
+    """Indices of the training utterances that train the weights, and of those that train the architecture.
+
+    Raises:
+        NasError: a half lacks a class or is smaller than a batch.
+    """
+    split = recipe.search.split
+    train = inputs.partitions["train"]
+    utterances = tuple(inputs.store.utterances[index] for index in train)
+    if split.method == "protocols":
+        assert split.weights_protocol is not None
+        assert split.architecture_protocol is not None
+        halves = halves_from_protocols(utterances, Path(split.weights_protocol), Path(split.architecture_protocol))
+    else:
+        halves = split_halves(utterances, split.method, recipe.seed)
+    for half, name in zip(halves, ("weights", "architecture"), strict=True):
+        require_both_classes(tuple(utterances[i] for i in half), "train", f"the half for the {name}")
+        require_batch(len(half), recipe.search.batch_size, f"search.batch_size, the half for the {name}")
+    weights, architecture = (train[np.asarray(half)] for half in halves)
+    return weights, architecture
+
+
+def training_batches(recipe: Recipe, store: WaveformStore, indices: np.ndarray, size: int, seed: int) -> Batches:
+    """Shuffled batches of `size` for training; the last, incomplete one of an epoch is left out."""
+    return Batches(
+        store, indices, size, recipe.data.samples, shuffle=True, seed=seed, crop=recipe.data.crop, drop_last=True
+    )
+
+
+def require_batch(count: int, batch_size: int, where: str) -> None:
+    """Refuse a batch larger than the data.
+
+    Raises:
+        NasError: naming both numbers.
+    """
+    if batch_size > count:
+        raise NasError(f"{where}: a batch of {batch_size} does not fit {count} utterances; use at most {count}")
+
+
+def _root(data: Data) -> Path:
+    if data.root is None:
+        raise NasError("data.root is not set: give the folder (or manifest) of the corpus, data.root=/path/to/LA")
+    return Path(data.root)

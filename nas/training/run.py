@@ -1,0 +1,126 @@
+"""The run directory: what every search and training leaves behind, and what every later step reads (docs/runs.md).
+
+recipe.yaml        as run, overrides included
+environment.json   versions, hardware, code state, command
+history.csv        a row an epoch
+genotype.json      the genotype taken (search) or trained
+genotypes/         of every epoch of a search, with alphas and betas beside
+checkpoints/       best.safetensors, last.safetensors
+scores/            score files and their metrics
+tensorboard/       event files
+log.txt            what was said
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import logging
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as to_safetensors
+from torch import Tensor
+
+from nas.config import Recipe, recipe_from
+from nas.errors import NasError
+from nas.files import write_bytes, write_text
+from nas.genotype import Genotype
+from nas.training.environment import describe_environment
+
+Kind = Literal["search", "train"]
+
+
+@dataclass
+class Run:
+    """One run directory, open for writing or read back."""
+
+    folder: Path
+    kind: Kind
+    recipe: Recipe
+    history: list[dict[str, Any]] = field(default_factory=list)
+
+    @classmethod
+    def create(cls, folder: str | Path, kind: Kind, recipe: Recipe) -> Run:
+        """Make the directory and write what is known at the start.
+
+        Raises:
+            NasError: the folder holds something already, or cannot be written to.
+        """
+        folder = Path(folder)
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise NasError(f"{folder} is not empty; choose another --output, or remove it")
+        run = cls(folder, kind, recipe)
+        write_text(folder / "recipe.yaml", f"# {kind} run, as run\n{recipe.to_yaml()}")
+        write_text(folder / "environment.json", json.dumps({"kind": kind, **describe_environment()}, indent=2) + "\n")
+        for name in ("checkpoints", "scores", "tensorboard"):
+            (folder / name).mkdir()
+        run.log(f"{kind} {recipe.name!r}, seed {recipe.seed}")
+        return run
+
+    @classmethod
+    def open(cls, folder: str | Path) -> Run:
+        """Read a run directory back.
+
+        Raises:
+            NasError: it is not one, or a file of it is damaged.
+        """
+        folder = Path(folder)
+        try:
+            values = yaml.safe_load((folder / "recipe.yaml").read_text(encoding="utf-8"))
+            kind = json.loads((folder / "environment.json").read_text(encoding="utf-8"))["kind"]
+        except OSError as error:
+            raise NasError(f"{folder} is not a run directory: {Path(error.filename).name} is missing") from error
+        except (yaml.YAMLError, ValueError, KeyError, TypeError) as error:
+            raise NasError(f"{folder}: recipe.yaml or environment.json is damaged") from error
+        run = cls(folder, kind, recipe_from(values))
+        if (folder / "history.csv").exists():
+            with open(folder / "history.csv", encoding="utf-8", newline="") as stream:
+                run.history = list(csv.DictReader(stream))
+        return run
+
+    def log(self, message: str) -> None:
+        """Append a line to log.txt and pass it to the logger `nas`."""
+        with open(self.folder / "log.txt", "a", encoding="utf-8") as stream:
+            stream.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {message}\n")
+        logging.getLogger("nas").info(message)
+
+    def record(self, row: dict[str, Any]) -> None:
+        """Add an epoch's row to history.csv."""
+        self.history.append(row)
+        text = io.StringIO()
+        writer = csv.DictWriter(text, fieldnames=list(self.history[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(self.history)
+        write_text(self.folder / "history.csv", text.getvalue())
+
+    def save_genotype(self, stem: str, genotype: Genotype, frontend: dict[str, Tensor] | None = None) -> None:
+        """Write STEM.json, and STEM.frontend.safetensors where a front-end was learnt with it."""
+        genotype.save(self.folder / f"{stem}.json")
+        if frontend:
+            self.save_tensors(f"{stem}.frontend", frontend)
+
+    def save_tensors(self, stem: str, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None) -> Path:
+        """Write STEM.safetensors, atomically."""
+        plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+        return write_bytes(self.folder / f"{stem}.safetensors", to_safetensors(plain, metadata))
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """All tensors of a safetensors file.
+
+    Raises:
+        NasError: the file is missing or damaged.
+    """
+    try:
+        with safe_open(path, framework="pt") as stream:
+            return {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118 (not a dict)
+    except FileNotFoundError as error:
+        raise NasError(f"there is no file {path}") from error
+    except (SafetensorError, OSError) as error:
+        raise NasError(f"{path} is not a complete safetensors file") from error
