@@ -1,0 +1,66 @@
+"""Neural architecture search for speech anti-spoofing on raw waveforms."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from nas.errors import NasError
+
+if TYPE_CHECKING:
+    from nas.config import Recipe, load_recipe
+    from nas.genotype import Genotype
+    from nas.networks.published import load_published
+    from nas.space import SearchSpace, get_space, register
+    from nas.training.evaluate import evaluate_run as evaluate
+    from nas.training.evaluate import evaluate_scores
+    from nas.training.search import SearchResult, search
+    from nas.training.train import TrainResult, load, train
+
+__all__ = [
+    "Genotype",
+    "NasError",
+    "Recipe",
+    "SearchResult",
+    "SearchSpace",
+    "TrainResult",
+    "evaluate",
+    "evaluate_scores",
+    "get_space",
+    "load",
+    "load_published",
+    "load_recipe",
+    "register",
+    "search",
+    "train",
+]
+
+# Imported at first use: PyTorch takes seconds, and `nas --help` and search_spaces/ do not need it.
+_HOMES = {
+    "Genotype": "nas.genotype",
+    "Recipe": "nas.config",
+    "SearchResult": "nas.training.search",
+    "SearchSpace": "nas.space",
+    "TrainResult": "nas.training.train",
+    "evaluate": "nas.training.evaluate:evaluate_run",
+    "evaluate_scores": "nas.training.evaluate",
+    "get_space": "nas.space",
+    "load": "nas.training.train",
+    "load_published": "nas.networks.published",
+    "load_recipe": "nas.config",
+    "register": "nas.space",
+    "search": "nas.training.search",
+    "train": "nas.training.train",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'nas' has no attribute {name!r}")
+    from importlib import import_module
+
+    module, _, attribute = _HOMES[name].partition(":")
+    return getattr(import_module(module), attribute or name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -60,6 +60,9 @@ class SincFilters(nn.Module):
         mask: F, one more than the most filters that are masked at once; 0 never masks. Only in training mode.
     """
 
+    time: Tensor
+    window: Tensor
+
     def __init__(
         self, channels: int, scale: Scale = "mel", learnable: bool = False, kernel: int = 128, mask: int = 16
     ) -> None:

@@ -21,7 +21,7 @@ from nas.genotype import Genotype
 from nas.supernet.network import Supernet
 from nas.training.board import Board
 from nas.training.engine import reduce_gradients, start_engine
-from nas.training.inputs import halve_training, open_inputs, training_batches
+from nas.training.inputs import Inputs, halve_training, open_inputs, training_batches
 from nas.training.run import Run
 from nas.training.scoring import Scored, Totals, score_partition
 
@@ -78,7 +78,7 @@ def search(recipe: Recipe, output: str | Path, progress: bool = True) -> SearchR
     ]
     run = Run.create(output, "search", recipe)
     run.log(f"{len(halves[0])} utterances train the weights, {len(halves[1])} the architecture")
-    return _Search(recipe, run, accelerator, supernet, *loaders, progress=progress).run_epochs(inputs)
+    return _Search(recipe, run, accelerator, supernet, loaders[0], loaders[1], progress).run_epochs(inputs)
 
 
 class _Search:
@@ -114,7 +114,7 @@ class _Search:
         if settings.order == "second":
             require_adam(self.weights)
 
-    def run_epochs(self, inputs: Any) -> SearchResult:
+    def run_epochs(self, inputs: Inputs) -> SearchResult:
         settings = self.recipe.search
         board = Board(self.run.folder, self.recipe.to_yaml())
         best: tuple[tuple[float, float], SearchResult] | None = None
@@ -143,7 +143,8 @@ class _Search:
         """One pass over the weight half; where searching, each weight step follows an architecture step."""
         self.supernet.train()
         device = self.accelerator.device
-        weights, architecture = Totals(device), 0.0
+        weights = Totals(device)
+        architecture = torch.zeros((), device=device)
         architecture_batches = _endless(self.architecture_batches, epoch)
         started = time.perf_counter()
         bar = tqdm(

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import nn
 from tqdm import tqdm
 
 from nas.config import Recipe
@@ -159,7 +158,7 @@ def train(
     return best[1]
 
 
-def load(folder: str | Path, checkpoint: str = "best") -> nn.Module:
+def load(folder: str | Path, checkpoint: str = "best") -> RawPCDarts:
     """The trained network of a train run, in evaluation mode on the CPU: waveform [B, T] -> scores [B, 2], column 1
     bona fide.
 

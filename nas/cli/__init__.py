@@ -1,0 +1,41 @@
+"""`nas VERB`: one small file a verb, no logic of its own. Bad input ends in one sentence and exit code 2."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+import typer
+
+from nas.cli.corpus import app as corpus_app
+from nas.cli.demo import demo
+from nas.cli.evaluate import evaluate
+from nas.cli.search import search
+from nas.cli.show import show
+from nas.cli.train import train
+from nas.errors import NasError
+
+app = typer.Typer(
+    name="nas",
+    help="Neural architecture search for speech anti-spoofing: search, look, retrain, evaluate.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+for verb in (demo, search, train, evaluate, show):
+    app.command()(verb)
+app.add_typer(corpus_app, name="corpus")
+
+
+def main() -> None:
+    """Run the command line."""
+    logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    try:
+        app()
+    except NasError as error:
+        print(f"nas: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("nas: interrupted", file=sys.stderr)
+        sys.exit(130)

@@ -1,0 +1,73 @@
+"""Evaluating a train run, or a score file from anywhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from nas.errors import NasError
+from nas.files import write_text
+from nas.metrics import Evaluation, Trials, evaluate_trials, read_asv_scores, read_scores, write_scores
+from nas.training.engine import start_engine
+from nas.training.inputs import open_inputs
+from nas.training.run import Run
+from nas.training.scoring import score_partition
+from nas.training.train import load
+
+
+def evaluate_run(
+    folder: str | Path,
+    partition: str = "eval",
+    asv_scores: str | Path | None = None,
+    data_root: str | None = None,
+    progress: bool = True,
+) -> Evaluation:
+    """Score a partition with the best network of a train run; write scores/PARTITION.txt and .json into the run.
+
+    Args:
+        folder: the run directory.
+        partition: "eval", "dev" or "train".
+        asv_scores: three-column ASV score file, for the min t-DCF.
+        data_root: where the corpus is now, if it has moved since the training.
+        progress: whether to show progress bars.
+
+    Raises:
+        NasError: bad input; nothing is written then.
+    """
+    if partition not in ("train", "dev", "eval"):
+        raise NasError(f"there is no partition {partition!r}; valid are train, dev and eval")
+    asv = read_asv_scores(asv_scores) if asv_scores else None
+    run = Run.open(folder)
+    recipe = run.recipe
+    if data_root is not None:
+        recipe = recipe.model_copy(update={"data": recipe.data.model_copy(update={"root": data_root})})
+    network = load(folder)
+    accelerator = start_engine(recipe)
+    inputs = open_inputs(recipe, (partition,))
+    network = accelerator.prepare_model(network, evaluation_mode=True)
+    scored = score_partition(network, inputs, partition, recipe, accelerator, progress)
+    utterances = [inputs.store.utterances[index] for index in inputs.partitions[partition]]
+    trials = Trials(
+        utterance=np.array([u.utterance for u in utterances]),
+        attack=np.array([u.attack for u in utterances]),
+        label=np.array([u.label for u in utterances]),
+        score=scored.scores,
+    )
+    evaluation = evaluate_trials(trials, asv)
+    write_scores(run.folder / "scores" / f"{partition}.txt", trials)
+    write_text(run.folder / "scores" / f"{partition}.json", evaluation.to_json())
+    run.log(f"{partition}: {len(utterances)} trials, EER {evaluation.eer:.2f} %")
+    return evaluation
+
+
+def evaluate_scores(
+    scores: str | Path, protocol: str | Path | None = None, asv_scores: str | Path | None = None
+) -> Evaluation:
+    """Measure a score file (`nas.metrics.read_scores` says which forms are read).
+
+    Raises:
+        NasError: bad input.
+    """
+    asv = read_asv_scores(asv_scores) if asv_scores else None
+    return evaluate_trials(read_scores(scores, protocol), asv)
