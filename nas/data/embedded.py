@@ -3,7 +3,7 @@
 Bona fide utterances come from a source-filter generator: glottal pulses with jitter, shimmer and intonation, aspiration
 noise that follows the pulses, formants that follow a random sequence of phones, frication, plosive bursts and pauses; a
 speaker has a vocal-tract length, a pitch and a breathiness. Spoofs are copies of such utterances (others of the same
-speakers) that went through the attacks of nas.data.attacks. Both classes are then cut, levelled and given a noise
+speakers) that went through the attacks of nas.data.attacks. Both classes are then levelled and given a noise
 floor in the same way, so that nothing but the resynthesis tells them apart.
 
 `phase_random` is kept for the evaluation partition.
@@ -36,7 +36,7 @@ PARTITIONS = ("train", "dev", "eval")
 _SHARES = (0.5, 0.2, 0.3)
 
 _FRAME = 256
-_LEVEL = 10 ** (-26 / 20)
+_LEVEL = 10 ** (-30 / 20)
 _FLOOR = 10 ** (-40 / 20)
 
 # First four formants in Hz of an adult male voice: vowels, then glides, liquids and nasals (values as in textbooks).
@@ -148,6 +148,8 @@ def _speak(speaker: _Speaker, seconds: float, random: np.random.Generator) -> np
     start = 0
     while start < frames:
         kind = random.choice(("voiced", "fricative", "plosive", "pause"), p=(0.68, 0.16, 0.1, 0.06))
+        if start == 0 or frames - start < 40:
+            kind = "voiced"  # no silence at the edges, where a copy would differ from its original
         span = slice(start, start + int(random.uniform(*_DURATIONS[kind]) * RATE / hop) + 1)
         formants[span] = random.choice(_VOICED_PHONES) * random.normal(1, 0.04, 4) * speaker.tract
         if kind == "voiced":
@@ -230,4 +232,5 @@ def _finish(waveform: np.ndarray, random: np.random.Generator) -> np.ndarray:
     """What happens to both classes alike: a noise floor, the level, the range of 16-bit samples."""
     level = float(np.sqrt(np.mean(np.square(waveform)))) or 1.0
     noisy = waveform / level + _FLOOR * random.standard_normal(len(waveform))
-    return np.clip(_LEVEL * noisy, -1, 1).astype(np.float32)
+    gain = _LEVEL * 10 ** (random.uniform(-3, 3) / 20)
+    return np.clip(gain * noisy, -1, 1).astype(np.float32)
