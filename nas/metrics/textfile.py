@@ -1,0 +1,69 @@
+"""Reading the text files of an evaluation (scores, keys) so that every fault names the file and the line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from nas.errors import NasError
+
+NAMES_SHOWN = 3
+"""How many trials an error names before it says how many more there are."""
+
+
+def read_text(path: str | Path, kind: str) -> str:
+    """The whole text of a UTF-8 file, with or without a byte order mark.
+
+    Raises:
+        NasError: no such file, a folder, no permission, not text, or nothing but white space.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise NasError(f"{path} is a folder, not a {kind}")
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError as error:
+        raise NasError(f"there is no {kind} {path}") from error
+    except OSError as error:
+        raise NasError(f"cannot read the {kind} {path}: {error.strerror or error}") from error
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise NasError(f"{path}, line {line}: a {kind} is plain UTF-8 text, but this file is not") from error
+    if "\0" in text:
+        line = text.count("\n", 0, text.index("\0")) + 1
+        raise NasError(f"{path}, line {line}: a {kind} is plain text, but this file holds binary data (a zero byte)")
+    if not text.strip():
+        raise NasError(f"{path}: the {kind} is empty")
+    return text
+
+
+def read_lines(path: str | Path, kind: str) -> list[tuple[int, str]]:
+    """(line number from 1, line) of every line that is not blank. Raises NasError as `read_text` does."""
+    lines = read_text(path, kind).replace("\r\n", "\n").split("\n")
+    return [(number, line) for number, line in enumerate(lines, start=1) if line.strip()]
+
+
+def score_value(text: str, path: str | Path, line: int) -> float:
+    """A score; nan and infinities are let through, to be counted with the trials they belong to."""
+    try:
+        # float() also takes digits grouped with "_", which no score file means.
+        if "_" in text:
+            raise ValueError
+        return float(text)
+    except ValueError:
+        hint = " (write a decimal point, not a comma)" if "," in text else ""
+        raise NasError(f"{path}, line {line}: the score {shortened(text)!r} is not a number{hint}") from None
+
+
+def shortened(text: str, length: int = 40) -> str:
+    """The text, cut where it is too long for a sentence."""
+    return text if len(text) <= length else text[: length - 3] + "..."
+
+
+def named(names: Iterable[str]) -> str:
+    """The first few names and how many more there are, for a sentence."""
+    listed = [shortened(name) for name in names]
+    more = len(listed) - NAMES_SHOWN
+    return ", ".join(listed[:NAMES_SHOWN]) + (f" and {more} more" if more > 0 else "")
