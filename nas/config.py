@@ -167,6 +167,8 @@ class _Loader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[str] = set()
         for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                raise yaml.constructor.ConstructorError(None, None, "a key is not a word", key.start_mark)
             if key.value in seen:
                 raise yaml.constructor.ConstructorError(None, None, f"{key.value!r} is given twice", key.start_mark)
             seen.add(key.value)
@@ -302,7 +304,7 @@ def _keys(location: tuple[str, ...]) -> list[str]:
     """The valid keys of the section at this place."""
     model: Any = Recipe
     for name in location:
-        model = model.model_fields[name].annotation if name in model.model_fields else model
+        model = model.model_fields[name].annotation
     return list(model.model_fields)
 
 
