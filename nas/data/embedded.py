@@ -92,12 +92,14 @@ def embedded_corpus(
         NasError: too few speakers or utterances, or a duration below 0.25 s.
     """
     if speakers < 4 or utterances < 2:
-        raise NasError(f"the embedded corpus needs 4 speakers and 2 utterances of each, not {speakers} and {utterances}")
+        raise NasError(
+            f"the embedded corpus needs 4 speakers and 2 utterances of each, not {speakers} and {utterances}"
+        )
     if not seconds >= 0.25:
         raise NasError(f"the embedded corpus needs utterances of 0.25 s or more, not {seconds}")
     table: list[Utterance] = []
     waveforms: list[np.ndarray] = []
-    spoofed_so_far = {partition: 0 for partition in PARTITIONS}
+    spoofed_so_far = dict.fromkeys(PARTITIONS, 0)
     for index, partition in enumerate(_partitions(speakers)):
         speaker = _draw_speaker(seed, f"EMB_{index:04d}")
         attacks = [name for name in ATTACKS if partition == "eval" or name not in EVALUATION_ONLY]

@@ -65,9 +65,9 @@ def linear_prediction(frames: np.ndarray, order: int) -> tuple[np.ndarray, np.nd
 
 
 def track_pitch(waveform: np.ndarray, length: int, threshold: float = 0.45) -> np.ndarray:
-    """Fundamental frequency in Hz of every frame of `analyse`, 0 where unvoiced: peak of the normalised autocorrelation.
+    """Fundamental frequency in Hz of every frame of `analyse`, 0 where unvoiced, by the normalised autocorrelation.
 
-    Three hops on either side are looked at, so that two periods of the lowest pitch fit into the window.
+    The window is twice as long as the frame, so that two periods of the lowest pitch fit into it.
     """
     hop = length // OVERLAP
     wide = 2 * length
@@ -91,7 +91,7 @@ def track_pitch(waveform: np.ndarray, length: int, threshold: float = 0.45) -> n
 
 
 def pulses_and_noise(pitch: np.ndarray, samples: int, hop: int, random: np.random.Generator) -> np.ndarray:
-    """Excitation of unit power, float32 [samples]: pulses at the pitch [frames] where it is above 0, else white noise."""
+    """Excitation of unit power, float32 [samples]: pulses where the pitch [frames] is above 0, else white noise."""
     centres = (np.arange(len(pitch)) - (OVERLAP - 1) + OVERLAP / 2) * hop
     voiced = np.interp(np.arange(samples), centres, (pitch > 0).astype(float)) > 0.5
     middle = float(np.median(pitch[pitch > 0])) if (pitch > 0).any() else 120.0

@@ -32,7 +32,7 @@ def analyse(waveform: np.ndarray, length: int) -> np.ndarray:
 
 
 def synthesise(spectrum: np.ndarray, samples: int) -> np.ndarray:
-    """complex64 [frames, length // 2 + 1] -> float32 [samples]: least-squares inverse of `analyse` (Griffin and Lim)."""
+    """complex64 [frames, length // 2 + 1] -> float32 [samples]: the least-squares inverse of `analyse`."""
     length = 2 * (spectrum.shape[1] - 1)
     hop = length // OVERLAP
     frames = fft.irfft(spectrum, n=length, axis=-1) * hann(length)

@@ -1,0 +1,340 @@
+"""Building a corpus: spoofed copies of human speech, and a manifest that says how each was made.
+
+    OUTPUT/manifest.csv      a row per file: utterance,path,key,attack,speaker,partition,engine,version,parameters,...
+    OUTPUT/corpus.json       the settings; a folder holds one corpus
+    OUTPUT/train|dev|eval/   16 kHz 16-bit FLAC
+    OUTPUT/progress.jsonl    finished work, while the build is not complete
+
+Every file is a function of the seed, its source and the settings: neither the number of processes nor the order of the
+work, nor an interruption, changes a byte of it.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import multiprocessing
+import os
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from multiprocessing import connection
+from pathlib import Path
+
+import numpy as np
+import soundfile
+from tqdm import tqdm
+
+from nas.data.attacks import RATE, get_attack
+from nas.data.bonafide import Speech, find_speech
+from nas.data.chain import Chain
+from nas.data.decode import decode
+from nas.data.seeds import generator_for
+from nas.errors import NasError
+from nas.files import write_bytes, write_text
+
+PARTITIONS = ("train", "dev", "eval")
+COLUMNS = (
+    *("utterance", "path", "key", "attack", "speaker", "partition"),
+    *("engine", "version", "parameters", "codec", "source", "checksum"),
+)
+"""Columns of manifest.csv; `checksum` is the SHA-256 of the file."""
+
+Row = dict[str, str]
+
+
+@dataclass(frozen=True)
+class _Work:
+    """A source and what is to be made of it: one bona fide file and one file per attack."""
+
+    speech: Speech
+    partition: str
+    attacks: tuple[str, ...]
+    output: Path
+    seed: int
+    chain: Chain
+
+
+def build_corpus(
+    bonafide: Sequence[str | Path],
+    output: str | Path,
+    attacks: Sequence[str] = ("world_copy", "griffin_lim"),
+    evaluation_only: Sequence[str] = (),
+    spoofs_per_utterance: int | None = None,
+    shares: Mapping[str, float] | None = None,
+    seed: int = 0,
+    workers: int | None = None,
+    chain: Chain | None = None,
+    speaker_pattern: str | None = None,
+    progress: bool = True,
+) -> Path:
+    """Build a corpus of bona fide and spoofed speech; a build that was cut off goes on where it stopped.
+
+    Args:
+        bonafide: folders of human speech (see `nas.data.bonafide.find_speech` for how speakers are told).
+        output: folder of the corpus.
+        attacks: names of registered attacks that every partition gets.
+        evaluation_only: attacks that only `eval` gets, besides the others.
+        spoofs_per_utterance: how many of its partition's attacks an utterance gets, in rotation; all by default.
+        shares: share of the speakers of each partition, 0.5, 0.2 and 0.3 by default. Speakers never cross partitions.
+        seed: everything that is drawn comes from it.
+        workers: processes; one per core by default, 0 works in this process.
+        chain: edge trim, durations, level, noise floor and codecs of both classes.
+        speaker_pattern: a regular expression whose first group is the speaker.
+        progress: show a progress bar.
+
+    Returns:
+        The path of manifest.csv.
+
+    Raises:
+        NasError: wrong settings, unreadable speech, an engine that is not installed, or an output folder that holds
+            another corpus.
+    """
+    output, chain = Path(output), chain or Chain()
+    shares = dict(shares) if shares is not None else {"train": 0.5, "dev": 0.2, "eval": 0.3}
+    versions = {name: get_attack(name).engine_version() for name in (*attacks, *evaluation_only)}
+    if len(versions) < len(attacks) + len(evaluation_only):
+        raise NasError("an attack is named twice: `attacks` and `evaluation_only` must be different names")
+    if not attacks:
+        raise NasError("a corpus needs at least one attack that every partition gets")
+    if spoofs_per_utterance is not None and not 1 <= spoofs_per_utterance <= len(attacks):
+        raise NasError(
+            f"spoofs_per_utterance must be 1 to {len(attacks)} (the attacks of train), not {spoofs_per_utterance}"
+        )
+    speech = find_speech(bonafide, speaker_pattern)
+    partition_of = split_speakers(speech, shares, seed)
+    settings = {
+        "seed": seed,
+        "attacks": {name: versions[name] for name in attacks},
+        "evaluation_only": {name: versions[name] for name in evaluation_only},
+        "spoofs_per_utterance": spoofs_per_utterance,
+        "shares": shares,
+        "chain": asdict(chain),
+        "sources": _digest(speech),
+    }
+    _claim(output, settings)
+    allowed = {name: tuple(attacks) + (tuple(evaluation_only) if name == "eval" else ()) for name in PARTITIONS}
+    plan = _plan(speech, partition_of, allowed, spoofs_per_utterance, output, seed, chain)
+    finished = _finished(output)
+    todo = [work for work in plan if work.speech.utterance not in finished]
+    with (output / "progress.jsonl").open("a", encoding="utf-8") as journal:
+        bar = tqdm(total=len(plan), initial=len(plan) - len(todo), unit="source", disable=not progress, desc="corpus")
+        for name, rows in _run(todo, workers):
+            journal.write(json.dumps({"source": name, "rows": rows}) + "\n")
+            journal.flush()
+            finished[name] = rows
+            bar.update()
+        bar.close()
+    rows = sorted((row for rows in finished.values() for row in rows), key=lambda row: row["utterance"])
+    if not rows:
+        raise NasError(f"no source is {chain.shortest_seconds} s long once its edges are trimmed: the corpus is empty")
+    manifest = write_text(output / "manifest.csv", _to_csv(rows))
+    (output / "progress.jsonl").unlink()
+    return manifest
+
+
+def split_speakers(speech: Iterable[Speech], shares: Mapping[str, float], seed: int) -> dict[str, str]:
+    """speaker -> partition, by seed and within every folder, so that each partition has its share of every folder.
+
+    Raises:
+        NasError: a share for something that is no partition, shares that do not add up to 1, or too few speakers.
+    """
+    unknown = [name for name in shares if name not in PARTITIONS]
+    if unknown or any(share < 0 for share in shares.values()) or abs(sum(shares.values()) - 1) > 1e-6:
+        raise NasError(f"the shares of {', '.join(PARTITIONS)} must be positive and add up to 1, not {dict(shares)}")
+    folder_of: dict[str, int] = {}
+    for item in speech:
+        folder_of.setdefault(item.speaker, item.folder)
+    partition_of: dict[str, str] = {}
+    wanted = [name for name in PARTITIONS if shares.get(name, 0) > 0]
+    for folder in sorted(set(folder_of.values())):
+        names = sorted(name for name in folder_of if folder_of[name] == folder)
+        order = generator_for(seed, "speakers", *names).permutation(len(names))
+        ends = np.round(np.cumsum([shares[name] for name in wanted]) * len(names)).astype(int)
+        for rank, index in enumerate(order):
+            partition_of[names[index]] = wanted[int(np.searchsorted(ends, rank, side="right"))]
+    empty = [name for name in wanted if name not in partition_of.values()]
+    if empty:
+        raise NasError(
+            f"{len(folder_of)} speakers are too few for the shares {dict(shares)}: {empty[0]} has no speaker"
+        )
+    return partition_of
+
+
+def _plan(
+    speech: Sequence[Speech],
+    partition_of: Mapping[str, str],
+    allowed: Mapping[str, tuple[str, ...]],
+    count: int | None,
+    output: Path,
+    seed: int,
+    chain: Chain,
+) -> list[_Work]:
+    """What is to be made of every source; attacks rotate, so that each makes the same number of files."""
+    work = []
+    turn = dict.fromkeys(PARTITIONS, 0)
+    for item in speech:
+        partition = partition_of[item.speaker]
+        names = allowed[partition]
+        number = len(names) if count is None else count
+        chosen = tuple(names[(turn[partition] + step) % len(names)] for step in range(number))
+        turn[partition] += number
+        work.append(_Work(item, partition, chosen, output, seed, chain))
+    return work
+
+
+def _run(todo: Sequence[_Work], workers: int | None) -> Iterator[tuple[str, list[Row]]]:
+    """Do the work, in this process or in several, and give the rows of each source as it is finished."""
+    if workers == 0:
+        yield from map(_make, todo)
+        return
+    count = min(workers or os.cpu_count() or 1, max(len(todo), 1))
+    spawn = multiprocessing.get_context("spawn")
+    with _single_threaded(), ProcessPoolExecutor(count, spawn, initializer=_end_with_parent) as pool:
+        waiting = [pool.submit(_make, work) for work in todo]
+        try:
+            for future in as_completed(waiting):
+                yield future.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _end_with_parent() -> None:
+    """Leave this process when the one that started it is gone, even killed: an orphan would wait for work for ever."""
+    parent = multiprocessing.parent_process()
+
+    def watch() -> None:
+        if parent is not None:
+            connection.wait([parent.sentinel])
+            os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+@contextmanager
+def _single_threaded() -> Iterator[None]:
+    """One numerical thread in each new process: several processes share the cores, and sums keep one order."""
+    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+    before = {name: os.environ.get(name) for name in names}
+    os.environ.update(dict.fromkeys(names, "1"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def _make(work: _Work) -> tuple[str, list[Row]]:
+    """Write the bona fide file and the spoofs of one source; no rows if it is too short."""
+    speech = work.speech
+    prepared = work.chain.prepare(decode(speech.path, RATE))
+    if prepared is None:
+        return speech.utterance, []
+    waveform, samples = prepared
+    codec = str(generator_for(work.seed, "codec", speech.utterance).choice(work.chain.codecs))
+    bonafide = {"key": "bonafide", "attack": "-", "engine": "-", "version": "-", "parameters": "{}"}
+    rows = [_write(work, speech.utterance, waveform, samples, codec, bonafide)]
+    for name in work.attacks:
+        attack = get_attack(name)
+        random = generator_for(work.seed, name, speech.utterance)
+        speaker_random = generator_for(work.seed, name, "speaker", speech.speaker)
+        try:
+            spoofed, parameters = attack(waveform, random, speaker_random)
+        except NasError:
+            raise
+        except Exception as error:
+            raise NasError(f"attack {name!r} failed on {speech.path}: {error}") from error
+        if not np.isfinite(spoofed).all() or not np.abs(spoofed).max(initial=0) > 0:
+            raise NasError(f"attack {name!r} gave no sound for {speech.path}")
+        made_by = {"engine": attack.engine, "version": attack.engine_version()}
+        spoof = {"key": "spoof", "attack": name, **made_by, "parameters": json.dumps(parameters, sort_keys=True)}
+        rows.append(_write(work, f"{speech.utterance}_{name}", spoofed, samples, codec, spoof))
+    return speech.utterance, rows
+
+
+def _write(work: _Work, name: str, waveform: np.ndarray, samples: int, codec: str, row: Row) -> Row:
+    finished = work.chain.finish(waveform, samples, codec, generator_for(work.seed, "floor", name))
+    buffer = io.BytesIO()
+    soundfile.write(buffer, finished, RATE, format="FLAC", subtype="PCM_16")
+    path = f"{work.partition}/{name}.flac"
+    write_bytes(work.output / path, buffer.getvalue())
+    return {
+        **{"utterance": name, "path": path, "speaker": work.speech.speaker, "partition": work.partition},
+        **{"codec": codec, "source": work.speech.utterance, "checksum": _sha256(buffer.getvalue())},
+        **row,
+    }
+
+
+def _claim(output: Path, settings: dict[str, object]) -> None:
+    """Write the settings, or see that the folder was begun with the same ones."""
+    path = output / "corpus.json"
+    text = json.dumps(settings, indent=2, sort_keys=True) + "\n"
+    if not path.exists():
+        if output.exists() and any(output.iterdir()):
+            raise NasError(f"the folder {output} is not empty and holds no corpus; give a new or an empty folder")
+        write_text(path, text)
+        return
+    try:
+        there = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise NasError(f"{path} is not the settings of a corpus: {error}") from None
+    different = [
+        key for key, value in json.loads(text).items() if not isinstance(there, dict) or there.get(key) != value
+    ]
+    if different:
+        raise NasError(f"{output} holds a corpus built with another {', '.join(different)}; give another folder")
+
+
+def _finished(output: Path) -> dict[str, list[Row]]:
+    """source -> rows of the work that is done, its files being there and unchanged."""
+    finished: dict[str, list[Row]] = {}
+    manifest, journal = output / "manifest.csv", output / "progress.jsonl"
+    if manifest.exists():
+        with manifest.open(encoding="utf-8", newline="") as lines:
+            for row in csv.DictReader(lines):
+                finished.setdefault(row["source"], []).append(row)
+    if journal.exists():
+        for line in journal.read_text(encoding="utf-8").splitlines():
+            try:
+                entry = json.loads(line)
+            except ValueError:
+                continue  # the last line of a process that was killed while writing it
+            finished[entry["source"]] = entry["rows"]
+    return {name: rows for name, rows in finished.items() if all(_is_unchanged(output, row) for row in rows)}
+
+
+def _is_unchanged(output: Path, row: Row) -> bool:
+    path = output / row["path"]
+    return path.is_file() and _sha256(path.read_bytes()) == row["checksum"]
+
+
+def _digest(speech: Sequence[Speech]) -> str:
+    """Checksum of the names, speakers and bytes of all sources."""
+    total = hashlib.sha256()
+    for item in speech:
+        try:
+            content = _sha256(item.path.read_bytes())
+        except OSError as error:
+            raise NasError(f"cannot read {item.path}: {error.strerror or error}") from error
+        total.update(f"{item.utterance} {item.speaker} {content}\n".encode())
+    return total.hexdigest()
+
+
+def _to_csv(rows: Sequence[Row]) -> str:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
