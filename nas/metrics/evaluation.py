@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -75,8 +76,12 @@ class Evaluation:
         """Mean of the attacks' EERs in percent, each attack counting the same."""
         return float(np.mean([attack.eer for attack in self.per_attack.values()]))
 
-    def to_json(self) -> dict[str, Any]:
-        """Everything, ready for json.dump. EERs in percent, intervals as [low, high]."""
+    def to_json(self) -> str:
+        """`as_dict` as JSON text."""
+        return json.dumps(self.as_dict(), indent=2, allow_nan=False) + "\n"
+
+    def as_dict(self) -> dict[str, Any]:
+        """Everything in plain types. EERs in percent, intervals as [low, high]."""
         intervals = {name: [found.low, found.high] for name, found in self.intervals.items()}
         content: dict[str, Any] = {
             "eer": self.eer,

@@ -98,8 +98,8 @@ class Trials:
         """Scores of the trials of one attack."""
         return self.score[(self.label == 0) & (self.attack == attack)]
 
-    def select(self, keep: NDArray[np.bool_]) -> Trials:
-        """The trials where `keep` [N] is true."""
+    def select(self, keep: NDArray[np.bool_] | NDArray[np.intp]) -> Trials:
+        """The trials where `keep` [N] is true, or those at the places `keep`, in that order."""
         speaker = None if self.speaker is None else self.speaker[keep]
         return replace(
             self,

@@ -1,4 +1,4 @@
-"""Text tables with a header line, separated by commas, semicolons, tabs or spaces, whose columns go by several names."""
+"""Text tables with a header line, divided by commas, semicolons, tabs or spaces, whose columns go by several names."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The minimum tandem detection cost: what a countermeasure's errors cost in front of a fixed speaker verification system.
+"""The minimum tandem detection cost: what countermeasure errors cost in front of a fixed speaker verification system.
 
 Sources: Kinnunen et al., "t-DCF: a detection cost function for the tandem assessment of spoofing countermeasures and
 automatic speaker verification", Odyssey 2018 (the cost of ASVspoof 2019); Kinnunen et al., "Tandem assessment of
@@ -176,7 +176,5 @@ def read_asv_scores(path: str | Path) -> ASVErrors:
             sources.append(source)
     for key, found in scores.items():
         if not found:
-            raise NasError(
-                f"{path}: an ASV score file needs target, nontarget and spoof trials, but has no {key} trial"
-            )
+            raise NasError(f"{path}: an ASV score file needs target, nontarget and spoof trials, but has no {key} ones")
     return ASVErrors.from_scores(scores["target"], scores["nontarget"], scores["spoof"], sources)
