@@ -1,0 +1,80 @@
+"""The networks by their names: plain functions that build one, each option a keyword with the published value."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from torch import nn
+
+from nas.errors import NasError
+from nas.networks.aasist import AASIST
+from nas.networks.lcnn import LCNN
+from nas.networks.rawnet2 import rawnet2_2019, rawnet2_2021
+from nas.options import build_with_options
+from nas.space import nearest
+
+FOUR_SECONDS = 64_600
+"""Samples that AASIST and RawNet2 see: 4.0375 s at 16 kHz."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """How a network is built, and the samples of an utterance that the published system sees (None: all of them)."""
+
+    build: Callable[..., nn.Module]
+    samples: int | None
+
+
+_NETWORKS: dict[str, Entry] = {}
+
+
+def register(name: str, build: Callable[..., nn.Module], samples: int | None = None) -> None:
+    """Make a network known by its name.
+
+    Args:
+        name: lower case, as recipes and the command line say it.
+        build: called with the options; returns a module with `embed`, `output` and `forward`.
+        samples: length to which the published system cuts or tiles an utterance; None for whole utterances.
+    """
+    _NETWORKS[name] = Entry(build, samples)
+
+
+def names() -> tuple[str, ...]:
+    """All registered names."""
+    return tuple(sorted(_NETWORKS))
+
+
+def entry(name: str) -> Entry:
+    """What is registered under the name.
+
+    Raises:
+        NasError: nothing is; the nearest name is given.
+    """
+    if name not in _NETWORKS:
+        raise NasError(f"there is no network {name!r}{nearest(name, names())}")
+    return _NETWORKS[name]
+
+
+def create(name: str, **options: Any) -> nn.Module:
+    """A network with random weights, waveform [B, T] at 16 kHz -> logits [B, 2], column 1 bona fide.
+
+    Raises:
+        NasError: there is no such network, or it has no such option; the nearest name is given.
+    """
+    return build_with_options(entry(name).build, f"network {name!r}", **options)
+
+
+register("aasist", AASIST, FOUR_SECONDS)
+register(
+    "aasist-l",
+    partial(AASIST, channels=(32, 24), graph=(24, 32), pool_ratios=(0.4, 0.5, 0.7)),
+    FOUR_SECONDS,
+)
+register("rawnet2-2019", rawnet2_2019, FOUR_SECONDS)
+register("rawnet2-2021", rawnet2_2021, FOUR_SECONDS)
+for _features in ("lfcc", "logmel"):
+    for _pooling in ("lstmsum", "attention", "fixed"):
+        register(f"lcnn-{_features}-{_pooling}", partial(LCNN, features=_features, pooling=_pooling))

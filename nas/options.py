@@ -1,0 +1,33 @@
+"""Building something by the options that a person named, in a recipe or on the command line."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from nas.errors import NasError
+from nas.space import nearest
+
+Built = TypeVar("Built")
+
+
+def build_with_options(build: Callable[..., Built], what: str, *arguments: Any, **options: Any) -> Built:
+    """`build(*arguments, **options)`, where the options are checked against the signature first.
+
+    Args:
+        build: a class or function; its keyword parameters beyond `arguments` are the valid options.
+        what: how the error names it, e.g. "network 'aasist'".
+
+    Raises:
+        NasError: an option that `build` does not take, with the nearest valid name, or one that it needs is missing.
+    """
+    parameters = list(inspect.signature(build).parameters.values())[len(arguments) :]
+    valid = [p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+    for name in options:
+        if name not in valid:
+            raise NasError(f"{what} has no option {name!r}{nearest(name, valid) if valid else '; it takes none'}")
+    missing = [p.name for p in parameters if p.name in valid and p.default is p.empty and p.name not in options]
+    if missing:
+        raise NasError(f"{what} needs {', '.join(missing)}")
+    return build(*arguments, **options)
