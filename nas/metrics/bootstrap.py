@@ -226,7 +226,7 @@ def _crossing(below_bonafide: float, below_spoof: float, bonafide: bool, n_bonaf
 
 
 def _lowest(weights: NDArray[np.float64], bonafide: NDArray[np.bool_], up: Values, down: Values) -> Values:
-    """The lowest change [R] of a linear cost along the thresholds: bona fide trials add `up`, spoofed ones take `down`."""
+    """The lowest change [R] of a linear cost along the thresholds: bona fide trials add `up`, spoofs take `down`."""
     change = np.where(bonafide, up[:, None], -down[:, None])
     change *= weights
     np.cumsum(change, axis=1, out=change)

@@ -34,7 +34,7 @@ class AttackResult:
 
     eer: float
     min_tdcf: float | None
-    n: int
+    trials: int
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ class Evaluation:
             "worst_attack_eer": self.worst_attack_eer,
             "average_eer": self.average_eer,
             "per_attack": {
-                name: {"eer": attack.eer, "min_tdcf": attack.min_tdcf, "n": attack.n}
+                name: {"eer": attack.eer, "min_tdcf": attack.min_tdcf, "trials": attack.trials}
                 for name, attack in self.per_attack.items()
             },
             "min_dcf": self.min_dcf,
@@ -128,7 +128,7 @@ class Evaluation:
         lines.append(f"worst attack {self.worst_attack}, EER {self.worst_attack_eer:.3f} %")
         for name, attack in self.per_attack.items():
             cost = "" if attack.min_tdcf is None else f"  min t-DCF {attack.min_tdcf:.5f}"
-            lines.append(f"  {name:<10} EER {attack.eer:7.3f} %{cost}  ({attack.n} trials)")
+            lines.append(f"  {name:<10} EER {attack.eer:7.3f} %{cost}  ({attack.trials} trials)")
         lines += [f"note: {remark}" for remark in self.remarks]
         return "\n".join(lines)
 
