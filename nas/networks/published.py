@@ -109,7 +109,25 @@ _LCNN = Published(
     unused=(r"(input|output)_(mean|std)",),
 )
 
+_RAW_PCDARTS = Published(
+    renames=(
+        (r"^sinc\.conv\.", "stem.frontend.conv."),
+        (r"^sinc\.(low_hz|band_hz)_$", r"stem.frontend.\1"),
+        (r"^bn\.", "stem.norm."),
+        (r"^stem\.0\.", "stem.conv."),
+        (r"^stem\.1\.", "stem.conv_norm."),
+        (r"^gru\.", "head.gru."),
+        (r"^fc_gru\.", "head.fc."),
+        (r"^l_layer\.", "output."),
+        (r"\.preprocess0\.(op\.1|conv)", ".preprocess.first.conv"),
+        (r"\.preprocess0\.(op\.3|bn)", ".preprocess.first.norm"),
+        (r"\.preprocess1\.op\.", ".preprocess.second."),
+        (r"\._ops\.(\d+)\.op\.", r".operations.\1."),
+    )
+)
+
 PUBLISHED: dict[str, Published] = {
+    "raw-pcdarts": _RAW_PCDARTS,
     "aasist": _AASIST,
     "aasist-l": _AASIST,
     "rawnet2-2019": _RAWNET2,

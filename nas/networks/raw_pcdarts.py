@@ -17,7 +17,7 @@ from nas.errors import NasError
 from nas.frontends.sinc import Conv0, SincFilters
 from nas.genotype import Cell, Genotype
 from nas.losses import P2SGrad
-from nas.space import LEAKY_SLOPE, SearchSpace, get_space
+from nas.space import LEAKY_SLOPE, SearchSpace, get_space, nearest
 
 FrontendKind = Literal["mel", "inverse-mel", "linear", "conv0"]
 
@@ -217,6 +217,43 @@ class RawPCDarts(nn.Module):
 
     def forward(self, waveform: Tensor) -> Tensor:
         return self.output(self.embed(waveform))
+
+
+SCALES: dict[str, FrontendKind] = {
+    "mel": "mel",
+    "lem": "inverse-mel",
+    "inverse-mel": "inverse-mel",
+    "linear": "linear",
+    "conv": "conv0",
+    "conv0": "conv0",
+}
+"""Front-ends by the names of the published code, and by ours."""
+
+
+def raw_pcdarts(
+    genotype: Genotype | str,
+    space: str = "raw_waveform",
+    channels: int = 64,
+    cells: int = 8,
+    gru_hidden: int = 1024,
+    gru_layers: int = 3,
+    sinc_scale: str = "mel",
+    learnable: bool = False,
+    kernel: int = 128,
+    mask: int = 16,
+) -> RawPCDarts:
+    """`RawPCDarts` of a genotype given as text, with the published names of the front-ends: "mel", "lem" or
+    "inverse-mel", "linear", "conv" or "conv0".
+
+    Raises:
+        NasError: no genotype, one that does not belong to the space, or no such front-end.
+    """
+    if sinc_scale not in SCALES:
+        raise NasError(f"there is no front-end {sinc_scale!r}{nearest(sinc_scale, list(SCALES))}")
+    genotype = genotype if isinstance(genotype, Genotype) else Genotype.parse(genotype)
+    return RawPCDarts(
+        genotype, space, channels, cells, gru_hidden, gru_layers, SCALES[sinc_scale], learnable, kernel, mask
+    )
 
 
 def require_frames(s0: Tensor, waveform: Tensor, cells: int) -> None:

@@ -12,6 +12,7 @@ from torch import nn
 from nas.errors import NasError
 from nas.networks.aasist import AASIST
 from nas.networks.lcnn import LCNN
+from nas.networks.raw_pcdarts import raw_pcdarts
 from nas.networks.rawnet2 import rawnet2_2019, rawnet2_2021
 from nas.options import build_with_options
 from nas.space import nearest
@@ -67,6 +68,7 @@ def create(name: str, **options: Any) -> nn.Module:
     return build_with_options(entry(name).build, f"network {name!r}", **options)
 
 
+register("raw-pcdarts", raw_pcdarts, 64_000)
 register("aasist", AASIST, FOUR_SECONDS)
 register(
     "aasist-l",
