@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+KEYS = ("bonafide", "spoof")
+PARTITIONS = ("train", "dev", "eval")
+
 
 @dataclass(frozen=True, slots=True)
 class Utterance:

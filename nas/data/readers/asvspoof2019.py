@@ -1,0 +1,64 @@
+"""ASVspoof 2019 as distributed: `ASVspoof2019_LA_train/flac/*.flac`, `ASVspoof2019_LA_cm_protocols/*.txt`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from nas.data.readers.protocol import locate, read_protocol
+from nas.data.readers.registry import reader
+from nas.data.utterance import PARTITIONS, Utterance
+from nas.errors import NasError
+
+_PROTOCOL_ENDING = {"train": "train.trn", "dev": "dev.trl", "eval": "eval.trl"}
+
+
+@reader("asvspoof2019_la")
+def asvspoof2019_la(
+    root: Path, partitions: Sequence[str] | None = None, protocols: Mapping[str, Path] | None = None
+) -> Iterator[Utterance]:
+    """The logical access tree. Protocols may lie in `ASVspoof2019_LA_cm_protocols/`, in a `protocols/` folder, beside
+    the audio of a partition, or in the root itself; the root may be the folder that holds `LA/`.
+
+    With a protocol given for a partition, its audio may also lie in `flac/` or in the root.
+    """
+    yield from _read(root, "LA", partitions, protocols)
+
+
+def _read(
+    root: Path, access: str, partitions: Sequence[str] | None, protocols: Mapping[str, Path] | None
+) -> Iterator[Utterance]:
+    if not root.is_dir():
+        raise NasError(f"{root} is not a folder; give the folder that holds ASVspoof2019_{access}_train")
+    root = root / access if (root / access).is_dir() else root
+    found = {partition: _protocol(root, access, partition) for partition in PARTITIONS} | dict(protocols or {})
+    wanted = partitions or (tuple(protocols) if protocols else [name for name in PARTITIONS if found[name]])
+    if not wanted:
+        raise NasError(
+            f"{root} has no ASVspoof2019.{access}.cm.*.txt; looked in ASVspoof2019_{access}_cm_protocols, protocols, "
+            f"ASVspoof2019_{access}_train, ASVspoof2019_{access}_dev, ASVspoof2019_{access}_eval and the folder itself"
+        )
+    for partition in wanted:
+        protocol = found[partition]
+        if protocol is None:
+            name = f"ASVspoof2019.{access}.cm.{_PROTOCOL_ENDING[partition]}.txt"
+            raise NasError(f"{root} has no protocol {name}, so there is no partition {partition!r}")
+        trials = read_protocol(protocol)
+        yield from locate(trials, _audio_folder(root, access, partition), partition, protocol)
+
+
+def _protocol(root: Path, access: str, partition: str) -> Path | None:
+    name = f"ASVspoof2019.{access}.cm.{_PROTOCOL_ENDING[partition]}.txt"
+    stem = f"ASVspoof2019_{access}_"
+    for folder in (f"{stem}cm_protocols", "protocols", f"{stem}{partition}", f"{stem}{partition}/flac", "."):
+        if (root / folder / name).is_file():
+            return root / folder / name
+    return None
+
+
+def _audio_folder(root: Path, access: str, partition: str) -> Path:
+    own = root / f"ASVspoof2019_{access}_{partition}"
+    for folder in (own / "flac", own, root / partition / "flac", root / "flac"):
+        if folder.is_dir():
+            return folder
+    return root

@@ -1,0 +1,115 @@
+"""Any corpus as a CSV manifest: a header, then one row an utterance.
+
+    path,key,attack,speaker,partition
+    audio/0001.flac,bonafide,-,p225,train
+    audio/0002.flac,spoof,world,p225,train
+
+Paths are relative to the manifest's folder. A column `utterance` is optional (default: the file's name without its
+suffix); further columns are ignored. A spoof whose attack is empty or "-" gets the attack "unknown".
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from nas.data.readers.protocol import UNKNOWN_ATTACK, refuse_absent
+from nas.data.readers.registry import reader
+from nas.data.utterance import KEYS, PARTITIONS, Utterance
+from nas.errors import NasError
+from nas.space import nearest
+
+COLUMNS = ("path", "key", "attack", "speaker", "partition")
+
+
+@reader("manifest")
+def manifest(
+    root: Path, partitions: Sequence[str] | None = None, protocols: Mapping[str, Path] | None = None
+) -> Iterator[Utterance]:
+    """The rows of `root` (the CSV file, or a folder with manifest.csv) that belong to `partitions`.
+
+    Raises:
+        NasError: a missing column or a wrong value (with the line), a path that leaves the manifest's folder, audio
+            that is absent, or protocols given beside the manifest.
+    """
+    if protocols:
+        raise NasError("a manifest says its partitions itself: protocols cannot be given beside it")
+    path = root / "manifest.csv" if root.is_dir() else root
+    folder = path.parent
+    total, absent = 0, []
+    for line, row in _rows(path):
+        utterance = _utterance(row, folder, f"{path}, line {line}")
+        if partitions and utterance.partition not in partitions:
+            continue
+        total += 1
+        if utterance.path.is_file():
+            yield utterance
+        else:
+            absent.append(row["path"])
+    refuse_absent(absent, total, path, folder)
+
+
+def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise NasError(f"there is no manifest {path}") from None
+    except UnicodeDecodeError as error:
+        raise NasError(f"{path}: not a text file (byte {error.start} is not UTF-8)") from None
+    except OSError as error:
+        raise NasError(f"cannot read the manifest {path}: {error.strerror}") from None
+    lines = csv.reader(io.StringIO(text, newline=""), strict=True)
+    try:
+        header = [name.strip() for name in next(lines, [])]
+        _check_header(header, path)
+        for cells in lines:
+            if not cells:
+                continue
+            if len(cells) != len(header):
+                raise NasError(f"{path}, line {lines.line_num}: {len(cells)} cells, the header has {len(header)}")
+            yield lines.line_num, {name: cell.strip() for name, cell in zip(header, cells, strict=True)}
+    except csv.Error as error:
+        raise NasError(f"{path}, line {lines.line_num}: not valid CSV ({error})") from None
+
+
+def _check_header(header: list[str], path: Path) -> None:
+    missing = [name for name in COLUMNS if name not in header]
+    if missing:
+        has = ", ".join(header) or "nothing"
+        raise NasError(f"{path}, line 1: the header lacks {', '.join(missing)} (it has {has})")
+    repeated = sorted({name for name in header if header.count(name) > 1})
+    if repeated:
+        raise NasError(f"{path}, line 1: the header names {', '.join(repeated)} twice")
+
+
+def _utterance(row: Mapping[str, str], folder: Path, where: str) -> Utterance:
+    key, partition = row["key"], row["partition"]
+    speaker = row["speaker"] or "-"
+    attack = row["attack"] or "-"
+    if key == "spoof" and attack == "-":
+        attack = UNKNOWN_ATTACK
+    if key not in KEYS:
+        raise NasError(f"{where}: the key is {key!r}, expected 'bonafide' or 'spoof'")
+    if partition not in PARTITIONS:
+        raise NasError(f"{where}: there is no partition {partition!r}{nearest(partition, PARTITIONS)}")
+    if key == "bonafide" and attack != "-":
+        raise NasError(f"{where}: the attack is {attack!r}, expected '-' for bona fide")
+    audio = _inside(row["path"], folder, where)
+    name = row.get("utterance") or audio.stem
+    for column, value in (("utterance", name), ("attack", attack), ("speaker", speaker)):
+        if len(value.split()) != 1:  # score files are separated by white space
+            raise NasError(f"{where}: the {column} {value!r} must have no white space")
+    return Utterance(audio, name, speaker, attack, key, partition)
+
+
+def _inside(text: str, folder: Path, where: str) -> Path:
+    """The file that a row names; by its letters it must stay in the folder (links inside the folder are followed)."""
+    if not text or "\0" in text:
+        raise NasError(f"{where}: the path {text!r} is no path")
+    relative = os.path.relpath(os.path.normpath(os.path.join(os.path.abspath(folder), text)), os.path.abspath(folder))
+    if relative == os.pardir or relative.startswith(os.pardir + os.sep):
+        raise NasError(f"{where}: the path {text!r} leaves the corpus folder {folder}; paths must stay inside it")
+    return folder / relative
