@@ -78,7 +78,15 @@ class Interval:
 
     @classmethod
     def of(cls, values: Values, level: float) -> Interval:
-        """The middle `level` of the values; rounds in which a class was not drawn (nan) do not count."""
+        """The middle `level` of the values; rounds in which a class was not drawn (nan) do not count.
+
+        Raises:
+            NasError: no round drew both classes.
+        """
+        if not np.isfinite(values).any():
+            raise NasError(
+                "no round of the bootstrap drew trials of both classes: there are too few speakers or rounds"
+            )
         outside = (1 - level) / 2
         low, high = np.nanquantile(values, [outside, 1 - outside])
         return cls(float(low), float(high))

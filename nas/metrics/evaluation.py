@@ -78,7 +78,7 @@ class Evaluation:
 
     def to_json(self) -> str:
         """`as_dict` as JSON text."""
-        return json.dumps(self.as_dict(), indent=2, allow_nan=False) + "\n"
+        return json.dumps(_finite(self.as_dict()), indent=2, allow_nan=False) + "\n"
 
     def as_dict(self) -> dict[str, Any]:
         """Everything in plain types. EERs in percent, intervals as [low, high]."""
@@ -219,6 +219,15 @@ def _with_speakers(trials: Trials, speakers: Mapping[str, str] | NDArray[Any] | 
             raise NasError(f"{trials.source}: the speaker of {len(missing)} trials is not told, such as {missing[0]}")
         speakers = np.array([speakers[name] for name in trials.utterance.tolist()], dtype=object)
     return replace(trials, speaker=np.asarray(speakers, dtype=object))
+
+
+def _finite(content: Any) -> Any:
+    """The same content with null for numbers that JSON cannot hold."""
+    if isinstance(content, dict):
+        return {name: _finite(value) for name, value in content.items()}
+    if isinstance(content, list):
+        return [_finite(value) for value in content]
+    return None if isinstance(content, float) and not math.isfinite(content) else content
 
 
 def _needs_both_classes(trials: Trials) -> None:

@@ -126,7 +126,7 @@ def read_key(path: str | Path) -> Key:
     names = [utterance_name(name) for name in names]
     repeated = duplicates(names)
     if repeated:
-        raise NasError(f"{path}: {len(repeated)} trials stand in the protocol more than once: {named(repeated)}")
+        raise NasError(f"{path}: trials that stand in the protocol more than once: {named(repeated)}")
     return Key(
         np.array(names, dtype=object),
         np.array(attacks, dtype=object),

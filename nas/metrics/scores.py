@@ -74,7 +74,7 @@ class Trials:
         _refuse_duplicates(self.utterance.tolist(), self.source)
         broken = self.utterance[~np.isfinite(self.score)]
         if broken.size:
-            raise NasError(f"{self.source}: {broken.size} scores are not finite numbers: {named(broken.tolist())}")
+            raise NasError(f"{self.source}: scores that are not finite numbers: {named(broken.tolist())}")
 
     def __len__(self) -> int:
         return len(self.utterance)
@@ -123,7 +123,7 @@ class Trials:
         index = index[known]
         if np.any(kept.label != key.label[index]):
             wrong = kept.utterance[kept.label != key.label[index]].tolist()
-            raise NasError(f"{self.source}: {len(wrong)} keys contradict the protocol {key.source}: {named(wrong)}")
+            raise NasError(f"{self.source}: keys that contradict {key.source}: {named(wrong)}")
         speaker = None if key.speaker is None else key.speaker[index]
         return replace(
             kept, attack=key.attack[index], label=key.label[index], speaker=kept.speaker if speaker is None else speaker
@@ -293,18 +293,18 @@ def _match(
     missing = [] if missing_allowed else [name for name in key.utterance.tolist() if name not in scored]
     surplus = [] if allow_surplus else [name for name in names if name not in index]
     if missing:
-        faults.append(f"{len(missing)} of {len(key.utterance)} trials have no score ({named(missing)})")
+        faults.append(f"trials without a score: {named(missing, len(key.utterance))}")
     if surplus:
-        faults.append(f"{len(surplus)} scores belong to no trial ({named(surplus)})")
+        faults.append(f"scores without a trial: {named(surplus)}")
     if faults:
-        raise NasError(f"{source} does not match {key.source}: {' and '.join(faults)}")
+        raise NasError(f"{source} does not match {key.source}: {'; '.join(faults)}")
     return places
 
 
 def _refuse_duplicates(names: list[str], source: str) -> None:
     repeated = duplicates(names)
     if repeated:
-        raise NasError(f"{source}: {len(repeated)} trials are scored more than once: {named(repeated)}")
+        raise NasError(f"{source}: trials scored more than once: {named(repeated)}")
 
 
 def _directed(trials: Trials, higher: Higher | None) -> Trials:

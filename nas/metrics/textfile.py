@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 
 from nas.errors import NasError
@@ -62,8 +62,9 @@ def shortened(text: str, length: int = 40) -> str:
     return text if len(text) <= length else text[: length - 3] + "..."
 
 
-def named(names: Iterable[str]) -> str:
-    """The first few names and how many more there are, for a sentence."""
-    listed = [shortened(name) for name in names]
-    more = len(listed) - NAMES_SHOWN
-    return ", ".join(listed[:NAMES_SHOWN]) + (f" and {more} more" if more > 0 else "")
+def named(names: Sequence[str], total: int | None = None) -> str:
+    """How many there are and the first few, for a sentence: `4 of 90 (u1, u2, u3 and 1 more)`."""
+    count = f"{len(names)}" if total is None else f"{len(names)} of {total}"
+    more = len(names) - NAMES_SHOWN
+    shown = ", ".join(shortened(name) for name in names[:NAMES_SHOWN])
+    return f"{count} ({shown}" + (f" and {more} more)" if more > 0 else ")")
