@@ -11,6 +11,7 @@ from nas.losses import P2SGrad
 from nas.networks.raw_pcdarts import FrontendKind, RecurrentEmbedding, Stem, plan_cells, require_frames
 from nas.space import SearchSpace, get_space
 from nas.supernet.architecture import KINDS, Architecture
+from nas.supernet.folded import FoldedCell
 from nas.supernet.per_edge import SearchCell
 
 Implementation = Literal["folded", "per_edge"]
@@ -22,7 +23,8 @@ class Supernet(nn.Module):
     Args:
         space: what is searched.
         partial: K_C; one in K_C channels passes through the candidates.
-        implementation: which cells compute it; the parameters and their names are the same.
+        implementation: how the cells compute it, "folded" (fast) or "per_edge" (the definition); parameters, buffers
+            and their names are the same.
         channels, cells, gru_hidden, gru_layers, frontend, learnable, kernel, mask: as in `RawPCDarts`.
 
     Raises:
@@ -33,7 +35,7 @@ class Supernet(nn.Module):
         self,
         space: SearchSpace | str = "raw_waveform",
         partial: int = 2,
-        implementation: Implementation = "per_edge",
+        implementation: Implementation = "folded",
         channels: int = 64,
         cells: int = 8,
         gru_hidden: int = 1024,
@@ -46,7 +48,7 @@ class Supernet(nn.Module):
         super().__init__()
         self.space = get_space(space) if isinstance(space, str) else space
         nodes = self.space.topology.intermediate
-        cell = {"per_edge": SearchCell}[implementation]
+        cell = {"folded": FoldedCell, "per_edge": SearchCell}[implementation]
         self.architecture = Architecture(self.space)
         self.stem = Stem(frontend, channels, learnable, kernel, mask)
         plans = plan_cells(channels, cells, {False: nodes, True: nodes})

@@ -1,0 +1,199 @@
+"""The identity behind the folded supernet, on small tensors: statistics of candidates that are never computed.
+
+A linear candidate k of an edge is y = W_k * u, u = LeakyReLU(x), then batch normalisation without affine parameters.
+With g_k = a_k / sqrt(var_k + eps) the candidates of an edge sum to ONE convolution,
+
+    sum_k a_k BN_k(W_k * u) = (sum_k g_k W_k) * u - sum_k g_k mean_k,
+
+and mean_k, var_k follow from the autocorrelations of u, which all edges leaving a state share. Taps are offsets in
+frames; `reach` H is the largest of them.
+
+The frames of a state are shifted by their mean and padded by H on both sides (a padded zero becomes minus the mean),
+
+    p[c, t] = u[c, t] - mean_c,   t = -H ... T + H - 1,   u = 0 outside 0 ... T - 1,
+
+so a convolution of p without padding is that of u with zero padding, minus a constant that batch normalisation takes
+out. The sum of squares of y over ALL frames, p being zero beyond its ends, needs only lags; the frames outside
+0 ... T - 1 are few, are computed, and are taken off:
+
+    sum over t in 0 ... T - 1 of y[t]^2  =  sum over taps o, q of  W_o r_{q - o} W_q^T  -  sum over t outside of y[t]^2,
+    r_d = sum over t of p[t] p[t + d]^T.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from nas.space import Computed, Identity, Linear, Pool, SearchSpace
+
+
+@dataclass(frozen=True)
+class Kinds:
+    """The primitives of a space sorted by kind (indices into `space.primitives`), and what the linear ones need."""
+
+    linear: tuple[tuple[int, Linear], ...]
+    pools: tuple[tuple[int, Pool], ...]
+    identity: tuple[int, ...]
+    computed: tuple[int, ...]
+    taps: tuple[int, ...]
+    """Offsets in frames that some linear primitive reads, rising, e.g. (-4, -2, -1, 0, 1, 2, 4)."""
+    lags: tuple[int, ...]
+    """Differences between two taps of one primitive, from 0, rising, e.g. (0, 1, 2, 3, 4, 6, 8)."""
+
+    @classmethod
+    def of(cls, space: SearchSpace) -> Kinds:
+        numbered = list(enumerate(space.primitives))
+        linear = tuple((k, p) for k, p in numbered if isinstance(p, Linear))
+        return cls(
+            linear=linear,
+            pools=tuple((k, p) for k, p in numbered if isinstance(p, Pool)),
+            identity=tuple(k for k, p in numbered if isinstance(p, Identity)),
+            computed=tuple(k for k, p in numbered if isinstance(p, Computed)),
+            taps=tuple(sorted({tap for _, p in linear for tap in p.offsets})),
+            lags=tuple(sorted({abs(q - o) for _, p in linear for o in p.offsets for q in p.offsets})),
+        )
+
+    @property
+    def reach(self) -> int:
+        """H: frames that the farthest tap looks ahead."""
+        return max(self.taps, default=0)
+
+
+@dataclass(frozen=True)
+class StateMoments:
+    """What the statistics of every linear candidate that leaves a state are made of."""
+
+    autocorrelations: Tensor
+    """r_d for each lag of `Kinds.lags`, [lags, C', C']."""
+    total: Tensor
+    """Sum of p over utterances and frames, [C']."""
+    head: Tensor
+    """The first 2 H frames of p, [B, C', 2 H]."""
+    tail: Tensor
+    """The last 2 H frames of p, [B, C', 2 H]."""
+    shift: Tensor
+    """The mean that was subtracted, [C']."""
+    count: int
+    """Frames in all: B * T."""
+
+
+def autocorrelations(padded: Tensor, lags: Sequence[int]) -> Tensor:
+    """r_d = sum over utterances and t of p[t] p[t + d]^T for p [B, C', T] and each lag d: [lags, C', C']."""
+    frames = padded.shape[2]
+    return torch.stack(
+        [torch.matmul(padded[:, :, : frames - lag], padded[:, :, lag:].transpose(1, 2)).sum(0) for lag in lags]
+    )
+
+
+def moments(padded: Tensor, shift: Tensor, kinds: Kinds) -> StateMoments:
+    """Moments of p [B, C', T + 2 H]."""
+    reach = kinds.reach
+    return StateMoments(
+        autocorrelations=autocorrelations(padded, kinds.lags),
+        total=padded.sum((0, 2)),
+        head=padded[:, :, : 2 * reach],
+        tail=padded[:, :, padded.shape[2] - 2 * reach :],
+        shift=shift,
+        count=padded.shape[0] * (padded.shape[2] - 2 * reach),
+    )
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Mean (of the output on u) and biased variance per edge and channel, [J, C'] each; `offset` is the mean on p."""
+
+    mean: Tensor
+    variance: Tensor
+    offset: Tensor
+
+
+def dense_kernel(primitive: Linear, weights: Sequence[Tensor]) -> Tensor:
+    """The kernel [J, C', C', taps] of J edges: as it is, or W[o, c, t] = P[o, c] D[c, t]."""
+    if not primitive.depthwise:
+        return weights[0]
+    depthwise, pointwise = weights
+    return pointwise * depthwise.squeeze(2).unsqueeze(1)
+
+
+def output_statistics(primitive: Linear, weights: Sequence[Tensor], state: StateMoments, kinds: Kinds) -> Statistics:
+    """Statistics of a linear candidate of J edges that leave one state.
+
+    Args:
+        primitive: the candidate.
+        weights: its convolutions, stacked over the edges: [J, C', C', taps], or depthwise [J, C', 1, taps] and
+            pointwise [J, C', C', 1].
+        state: moments of the state.
+        kinds: of the space.
+    """
+    lagged = dict(zip(kinds.lags, state.autocorrelations, strict=True))
+
+    def correlation(lag: int) -> Tensor:
+        return lagged[lag] if lag >= 0 else lagged[-lag].T
+
+    offsets = primitive.offsets
+    if primitive.depthwise:
+        # The covariance of what the depthwise convolution gives, D r D^T, is made by elementwise products alone.
+        depthwise, pointwise = weights[0].squeeze(2), weights[1].squeeze(3)
+        inner: Tensor | None = None
+        for lag in sorted({q - o for o in offsets for q in offsets}):
+            pairs = [(i, k) for i, o in enumerate(offsets) for k, q in enumerate(offsets) if q - o == lag]
+            first, second = depthwise[:, :, [i for i, _ in pairs]], depthwise[:, :, [k for _, k in pairs]]
+            term = (first @ second.transpose(1, 2)) * correlation(lag)
+            inner = term if inner is None else inner + term
+        assert inner is not None
+        square = ((pointwise @ inner) * pointwise).sum(2)
+        summed = pointwise * depthwise.sum(2).unsqueeze(1)
+    else:
+        kernel = weights[0]
+        edges, channels = kernel.shape[:2]
+        toeplitz = torch.cat([torch.cat([correlation(q - o) for q in offsets], dim=1) for o in offsets])
+        flat = kernel.permute(0, 1, 3, 2).reshape(edges * channels, -1)
+        square = ((flat @ toeplitz) * flat).sum(1).view(edges, channels)
+        summed = kernel.sum(3)
+    outside = _outside(primitive, weights, state, kinds.reach)
+    offset = (summed @ state.total - outside.sum((0, 3))) / state.count
+    square = square - outside.square().sum((0, 3))
+    variance = (square / state.count - offset.square()).clamp_min(0)
+    return Statistics(mean=offset + summed @ state.shift, variance=variance, offset=offset)
+
+
+def _outside(primitive: Linear, weights: Sequence[Tensor], state: StateMoments, reach: int) -> Tensor:
+    """Outputs at the frames before 0 and after T - 1 that p reaches, [B, J, C', 2 (H + h)], h the primitive's reach."""
+    edges, channels = weights[0].shape[:2]
+    half = max(primitive.offsets)
+    ends = torch.cat([F.pad(state.head, (2 * half, 0)), F.pad(state.tail, (0, 2 * half))])
+    dilation = primitive.dilation
+    if primitive.depthwise:
+        depthwise, pointwise = weights
+        y = F.conv1d(ends.repeat(1, edges, 1), depthwise.flatten(0, 1), dilation=dilation, groups=edges * channels)
+        y = torch.matmul(pointwise.squeeze(3), y.unflatten(1, (edges, channels)))
+    else:
+        y = F.conv1d(ends, weights[0].flatten(0, 1), dilation=dilation).unflatten(1, (edges, channels))
+    before, after = y.chunk(2)
+    kept = reach + half
+    return torch.cat([before[..., :kept], after[..., after.shape[3] - kept :]], dim=3)
+
+
+def merge(kinds: Kinds, kernels: Sequence[Tensor], gains: Sequence[Tensor]) -> Tensor:
+    """One kernel per edge out of all linear candidates, tap by tap: [taps, J, C', C'].
+
+    Args:
+        kinds: of the space.
+        kernels: `dense_kernel` of each linear primitive, [J, C', C', its taps].
+        gains: g_k of each, [J, C'].
+    """
+    scaled = [kernel * gain[:, :, None, None] for kernel, gain in zip(kernels, gains, strict=True)]
+    planes = []
+    for tap in kinds.taps:
+        terms = [
+            kernel[:, :, :, primitive.offsets.index(tap)]
+            for kernel, (_, primitive) in zip(scaled, kinds.linear, strict=True)
+            if tap in primitive.offsets
+        ]
+        planes.append(sum(terms[1:], start=terms[0]))
+    return torch.stack(planes)
