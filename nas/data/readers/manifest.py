@@ -16,7 +16,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from nas.data.readers.protocol import UNKNOWN_ATTACK, refuse_absent
+from nas.data.readers.protocol import UNKNOWN_ATTACK, read_text, refuse_absent
 from nas.data.readers.registry import reader
 from nas.data.utterance import KEYS, PARTITIONS, Utterance
 from nas.errors import NasError
@@ -40,7 +40,7 @@ def manifest(
     path = root / "manifest.csv" if root.is_dir() else root
     folder = path.parent
     total, absent = 0, []
-    for line, row in _rows(path):
+    for line, row in read_table(path, COLUMNS):
         utterance = _utterance(row, folder, f"{path}, line {line}")
         if partitions and utterance.partition not in partitions:
             continue
@@ -52,19 +52,17 @@ def manifest(
     refuse_absent(absent, total, path, folder)
 
 
-def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise NasError(f"there is no manifest {path}") from None
-    except UnicodeDecodeError as error:
-        raise NasError(f"{path}: not a text file (byte {error.start} is not UTF-8)") from None
-    except OSError as error:
-        raise NasError(f"cannot read the manifest {path}: {error.strerror}") from None
+def read_table(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, dict[str, str]]]:
+    """(line, cells by column) of a CSV file with a header; cells are stripped.
+
+    Raises:
+        NasError: the file is absent or not text, not CSV, lacks one of `columns`, or a row has other columns.
+    """
+    text = read_text(path, "manifest")
     lines = csv.reader(io.StringIO(text, newline=""), strict=True)
     try:
         header = [name.strip() for name in next(lines, [])]
-        _check_header(header, path)
+        _check_header(header, columns, path)
         for cells in lines:
             if not cells:
                 continue
@@ -75,8 +73,8 @@ def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
         raise NasError(f"{path}, line {lines.line_num}: not valid CSV ({error})") from None
 
 
-def _check_header(header: list[str], path: Path) -> None:
-    missing = [name for name in COLUMNS if name not in header]
+def _check_header(header: list[str], columns: Sequence[str], path: Path) -> None:
+    missing = [name for name in columns if name not in header]
     if missing:
         has = ", ".join(header) or "nothing"
         raise NasError(f"{path}, line 1: the header lacks {', '.join(missing)} (it has {has})")

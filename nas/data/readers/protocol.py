@@ -1,8 +1,8 @@
-"""The five-column countermeasure protocol of ASVspoof: `SPEAKER UTTERANCE - ATTACK KEY`, one trial a line."""
+"""Countermeasure protocols: a trial a line, columns by white space. ASVspoof 2019 has five, its heirs more."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,18 +16,39 @@ UNKNOWN_ATTACK = "unknown"
 
 
 @dataclass(frozen=True, slots=True)
+class Columns:
+    """Where a line says what; `names` are shown when a line has other columns. `phase` is the part of an evaluation."""
+
+    names: str
+    speaker: int
+    utterance: int
+    attack: int
+    key: int
+    phase: int | None = None
+
+    @property
+    def count(self) -> int:
+        return len(self.names.split())
+
+
+ASVSPOOF2019 = Columns("SPEAKER UTTERANCE - ATTACK KEY", speaker=0, utterance=1, attack=3, key=4)
+"""Also ASVspoof 2019 PA, whose third column is the environment."""
+
+
+@dataclass(frozen=True, slots=True)
 class Trial:
-    """A line of a protocol; `attack` is "-" for bona fide."""
+    """A line of a protocol; `attack` is "-" for bona fide, `phase` is "" where the protocol has none."""
 
     speaker: str
     utterance: str
     attack: str
     key: str
     line: int
+    phase: str = ""
 
 
-def read_protocol(path: str | Path) -> tuple[Trial, ...]:
-    """All trials of a five-column protocol, in its order.
+def read_protocol(path: str | Path, columns: Columns = ASVSPOOF2019) -> tuple[Trial, ...]:
+    """All trials of a protocol, in its order. Bona fide may have the attack "-" or (ASVspoof 2021, 5) "bonafide".
 
     Raises:
         NasError: the file is absent, not text, empty, has a line with other columns, an unknown key, an attack that
@@ -35,37 +56,51 @@ def read_protocol(path: str | Path) -> tuple[Trial, ...]:
     """
     path = Path(path)
     trials: dict[str, Trial] = {}
-    for line, columns in _rows(path):
-        if len(columns) != 5:
-            raise NasError(f"{path}, line {line}: {len(columns)} columns, expected 5: SPEAKER UTTERANCE - ATTACK KEY")
-        speaker, utterance, _, attack, key = columns
-        if key not in KEYS:
-            raise NasError(f"{path}, line {line}: the key is {key!r}, expected 'bonafide' or 'spoof'")
-        if (key == "bonafide") != (attack == "-"):
-            right = "'-' for bona fide" if key == "bonafide" else "the name of an attack for a spoof"
-            raise NasError(f"{path}, line {line}: the attack is {attack!r}, expected {right}")
-        earlier = trials.setdefault(utterance, Trial(speaker, utterance, attack, key, line))
-        if earlier.line != line:
-            raise NasError(f"{path}, line {line}: utterance {utterance!r} is already on line {earlier.line}")
+    for line, text in enumerate(read_text(path, "protocol").split("\n"), start=1):
+        cells = text.split()
+        if not cells:
+            continue
+        if len(cells) != columns.count:
+            raise NasError(f"{path}, line {line}: {len(cells)} columns, expected {columns.count}: {columns.names}")
+        trial = _trial(cells, columns, f"{path}, line {line}", line)
+        earlier = trials.setdefault(trial.utterance, trial)
+        if earlier is not trial:
+            raise NasError(f"{path}, line {line}: utterance {trial.utterance!r} is already on line {earlier.line}")
     if not trials:
         raise NasError(f"{path}: the protocol has no trials")
     return tuple(trials.values())
 
 
-def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """(line number from 1, columns) of every line that is not blank."""
+def _trial(cells: list[str], columns: Columns, where: str, line: int) -> Trial:
+    attack, key = cells[columns.attack], cells[columns.key]
+    if key not in KEYS:
+        raise NasError(f"{where}: the key is {key!r}, expected 'bonafide' or 'spoof'")
+    if attack == "bonafide" and columns is not ASVSPOOF2019:
+        attack = "-"
+    if (key == "bonafide") != (attack == "-"):
+        right = "'-' for bona fide" if key == "bonafide" else "the name of an attack for a spoof"
+        raise NasError(f"{where}: the attack is {attack!r}, expected {right}")
+    utterance = cells[columns.utterance]
+    if "/" in utterance or "\\" in utterance or utterance in (".", ".."):
+        raise NasError(f"{where}: the utterance {utterance!r} must be the name of a file without its folder and suffix")
+    phase = "" if columns.phase is None else cells[columns.phase]
+    return Trial(cells[columns.speaker], utterance, attack, key, line, phase)
+
+
+def read_text(path: Path, what: str) -> str:
+    """The text of a small UTF-8 file.
+
+    Raises:
+        NasError: it is absent, unreadable, or not text; `what` names it.
+    """
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        return path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
-        raise NasError(f"there is no protocol {path}") from None
+        raise NasError(f"there is no {what} {path}") from None
     except UnicodeDecodeError as error:
         raise NasError(f"{path}: not a text file (byte {error.start} is not UTF-8)") from None
     except OSError as error:
-        raise NasError(f"cannot read the protocol {path}: {error.strerror}") from None
-    for line, row in enumerate(text.split("\n"), start=1):
-        columns = row.split()
-        if columns:
-            yield line, columns
+        raise NasError(f"cannot read the {what} {path}: {error.strerror}") from None
 
 
 def locate(trials: Iterable[Trial], folder: Path, partition: str, protocol: Path) -> list[Utterance]:
@@ -80,15 +115,16 @@ def locate(trials: Iterable[Trial], folder: Path, partition: str, protocol: Path
         names = {entry.name for entry in folder.iterdir()}
     except OSError as error:
         raise NasError(f"cannot list the audio folder {folder}: {error.strerror}") from None
-    utterances, absent = [], []
+    utterances: list[Utterance] = []
+    absent: list[str] = []
     for trial in trials:
         name = next((trial.utterance + suffix for suffix in AUDIO_SUFFIXES if trial.utterance + suffix in names), None)
         if name is None:
-            absent.append(trial)
+            absent.append(trial.utterance)
             continue
         row = Utterance(folder / name, trial.utterance, trial.speaker, trial.attack, trial.key, partition)
         utterances.append(row)
-    refuse_absent([trial.utterance for trial in absent], len(utterances) + len(absent), protocol, folder)
+    refuse_absent(absent, len(utterances) + len(absent), protocol, folder)
     return utterances
 
 
@@ -97,3 +133,13 @@ def refuse_absent(absent: list[str], total: int, protocol: Path, folder: Path) -
     if absent:
         first = ", ".join(absent[:3]) + (", ..." if len(absent) > 3 else "")
         raise NasError(f"{len(absent)} of the {total} utterances of {protocol} have no audio in {folder}: {first}")
+
+
+def first_folder(root: Path, names: Iterable[str]) -> Path:
+    """The first of the folders that is there, else the root."""
+    return next((root / name for name in names if (root / name).is_dir()), root)
+
+
+def first_file(root: Path, names: Iterable[str]) -> Path | None:
+    """The first of the files that is there."""
+    return next((root / name for name in names if (root / name).is_file()), None)

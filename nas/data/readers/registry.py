@@ -14,7 +14,7 @@ Reader = Callable[[Path, Sequence[str] | None, Mapping[str, Path] | None], Itera
 """(root, partitions or None for all that are there, protocol file of each partition or None) -> rows."""
 
 _READERS: dict[str, Reader] = {}
-_BUILT_IN = ("asvspoof2019", "manifest")
+_BUILT_IN = ("asvspoof2019", "asvspoof2021", "asvspoof5", "folders", "in_the_wild", "manifest")
 
 
 def reader(layout: str) -> Callable[[Reader], Reader]:
