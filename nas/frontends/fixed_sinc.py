@@ -17,6 +17,9 @@ from torch import Tensor, nn
 from nas.errors import NasError
 from nas.frontends.sinc import SAMPLE_RATE, filter_mask
 
+POOL = 3
+"""Frames, and in AASIST filters, that the max-pooling behind the first layer takes together."""
+
 Scale = Literal["mel", "inverse-mel", "linear"]
 
 
@@ -72,7 +75,7 @@ class FixedSinc(nn.Module):
 
     def __init__(self, filters: int, kernel: int = 128, scale: Scale = "mel", surplus: int = 0, mask: int = 0) -> None:
         super().__init__()
-        self.mask = mask
+        self.mask, self.kernel = mask, 2 * (kernel // 2) + 1
         taps = torch.from_numpy(band_pass(band_edges(scale, filters, surplus), kernel))
         self.register_buffer("taps", taps.unsqueeze(1), persistent=False)
 
@@ -81,6 +84,13 @@ class FixedSinc(nn.Module):
         if self.training and self.mask > 0:
             taps = taps * filter_mask(len(taps), self.mask, taps.device).unsqueeze(1)
         return F.conv1d(waveform.unsqueeze(1), taps.to(waveform.dtype))
+
+    def magnitude(self, waveform: Tensor, bands: int = 1) -> Tensor:
+        """Largest |output| of `bands` neighbouring filters in `POOL` neighbouring frames.
+
+        waveform [B, T] -> [B, filters // bands, (T - kernel + 1) // POOL]; what is left over at the ends is dropped.
+        """
+        return F.max_pool2d(self(waveform).abs().unsqueeze(1), (bands, POOL)).squeeze(1)
 
 
 def require_samples(waveform: Tensor, least: int) -> None:

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nas.frontends.sinc import SAMPLE_RATE
-from nas.frontends.spectrum import FLOOR, PowerSpectrum, triangular_filters
+from nas.frontends.spectrum import FLOOR, PowerSpectrum, full_precision, triangular_filters
 
 
 def dct_matrix(size: int) -> Tensor:
@@ -51,9 +51,10 @@ class LFCC(nn.Module):
         self.register_buffer("dct", dct_matrix(coefficients))
 
     def forward(self, waveform: Tensor) -> Tensor:
-        power = self.spectrum(waveform)
-        bands = torch.log10(power @ self.filters + FLOOR)
-        energy = torch.log10(power.sum(dim=2, keepdim=True) / self.spectrum.fft + FLOOR)
-        static = torch.cat([energy, (bands @ self.dct.T)[:, :, 1:]], dim=2)
+        with full_precision(waveform.device):
+            power = self.spectrum(waveform)
+            bands = torch.log10(power @ self.filters + FLOOR)
+            energy = torch.log10(power.sum(dim=2, keepdim=True) / self.spectrum.fft + FLOOR)
+            static = torch.cat([energy, (bands @ self.dct.T)[:, :, 1:]], dim=2)
         first = delta(static)
         return torch.cat([static, first, delta(first)], dim=2)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from nas.frontends.fixed_sinc import hz_from_mel, mel_from_hz
 from nas.frontends.sinc import SAMPLE_RATE
-from nas.frontends.spectrum import FLOOR, PowerSpectrum, triangular_filters
+from nas.frontends.spectrum import FLOOR, PowerSpectrum, full_precision, triangular_filters
 
 
 class LogMel(nn.Module):
@@ -32,4 +32,5 @@ class LogMel(nn.Module):
         self.register_buffer("filters", triangular_filters(edges, fft), persistent=False)
 
     def forward(self, waveform: Tensor) -> Tensor:
-        return torch.log10(self.spectrum(waveform) @ self.filters + FLOOR)
+        with full_precision(waveform.device):
+            return torch.log10(self.spectrum(waveform) @ self.filters + FLOOR)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -11,6 +13,13 @@ from nas.frontends.sinc import SAMPLE_RATE
 
 FLOOR = float(torch.finfo(torch.float32).eps)
 """Added to a power before its logarithm."""
+
+
+def full_precision(device: torch.device) -> AbstractContextManager[object]:
+    """A context in which automatic mixed precision leaves features alone: bfloat16 has no digits for small energies."""
+    if torch.amp.is_autocast_available(device.type):
+        return torch.autocast(device.type, enabled=False)
+    return nullcontext()
 
 
 class PowerSpectrum(nn.Module):
@@ -42,9 +51,8 @@ class PowerSpectrum(nn.Module):
         # torch.stft knows neither half precision on a CPU nor bfloat16 anywhere.
         waveform = waveform if waveform.dtype == torch.float64 else waveform.float()
         window = self.window.to(waveform.dtype)
-        with torch.autocast(waveform.device.type, enabled=False):
-            padded = F.pad(waveform, (self.fft // 2, self.fft // 2))
-            spectrum = torch.stft(padded, self.fft, self.hop, self.frame, window, center=False, return_complex=True)
+        padded = F.pad(waveform, (self.fft // 2, self.fft // 2))
+        spectrum = torch.stft(padded, self.fft, self.hop, self.frame, window, center=False, return_complex=True)
         return (spectrum.real.square() + spectrum.imag.square()).transpose(1, 2)
 
 

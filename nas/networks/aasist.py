@@ -15,10 +15,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nas.frontends.fixed_sinc import FixedSinc, require_samples
+from nas.frontends.fixed_sinc import POOL, FixedSinc, require_samples
 from nas.losses import create_head
 
-POOL = 3
 BLOCKS = 6
 
 
@@ -227,9 +226,8 @@ class AASIST(nn.Module):
 
     def spectrogram(self, waveform: Tensor) -> Tensor:
         """waveform [B, T] -> what the encoder sees, [B, 1, filters // 3, (T - 128) // 3]."""
-        require_samples(waveform, POOL ** (BLOCKS + 1) + self.sinc.taps.shape[-1] - 1)
-        x = F.max_pool2d(self.sinc(waveform).abs().unsqueeze(1), POOL)
-        return F.selu(self.first_norm(x))
+        require_samples(waveform, POOL ** (BLOCKS + 1) + self.sinc.kernel - 1)
+        return F.selu(self.first_norm(self.sinc.magnitude(waveform, bands=POOL).unsqueeze(1)))
 
     def graphs(self, encoded: Tensor) -> Tensor:
         """encoded [B, C, F, T'] -> embedding [B, 5 * D]."""

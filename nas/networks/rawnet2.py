@@ -15,11 +15,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nas.frontends.fixed_sinc import FixedSinc, Scale, require_samples
+from nas.frontends.fixed_sinc import POOL, FixedSinc, Scale, require_samples
 from nas.losses import create_head
 
 LEAKY_SLOPE = 0.3
-POOL = 3
 BLOCKS = 6
 
 
@@ -107,9 +106,8 @@ class RawNet2(nn.Module):
         Raises:
             NasError: the waveform is too short.
         """
-        require_samples(waveform, POOL ** (BLOCKS + 1) + self.sinc.taps.shape[-1] - 1)
-        x = F.max_pool1d(self.sinc(waveform).abs(), POOL)
-        x = self.encoder(F.selu(self.first_norm(x)))
+        require_samples(waveform, POOL ** (BLOCKS + 1) + self.sinc.kernel - 1)
+        x = self.encoder(F.selu(self.first_norm(self.sinc.magnitude(waveform))))
         frames, _ = self.gru(F.selu(self.norm(x)).transpose(1, 2))
         return self.fc(frames[:, -1])
 
