@@ -4,18 +4,20 @@ Trials of one speaker resemble each other, so resampling single trials gives int
 speakers with all of their trials does not, and is the default wherever the speakers are known (Bengio and Mariethoz,
 "A statistical significance test for person authentication", Odyssey 2004).
 
-A round draws a weight for every trial (how often it was drawn). Trials are sorted once; a round is then a weighted
-cumulative sum along that order, which gives what sorting the drawn trials anew would give.
+A round draws how often each trial, or each speaker, counts. Trials are sorted once; a round is then a weighted
+cumulative sum along that order, which gives exactly what sorting the drawn trials anew would give.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
 
 from nas.errors import NasError
 from nas.metrics.dcf import ASVSPOOF5, OperatingPoint
@@ -25,8 +27,8 @@ from nas.metrics.tdcf import ASVErrors, Edition, TandemCosts, tandem_costs
 Unit = Literal["auto", "speaker", "trial"]
 Values = NDArray[np.float64]
 
-CHUNK_ELEMENTS = 500_000
-"""Weights held at once (rounds times trials), small enough to stay in a processor's cache."""
+CHUNK_ELEMENTS = 2_000_000
+"""Weights held at once (rounds times trials)."""
 
 FEWEST_SPEAKERS = 2
 
@@ -109,11 +111,12 @@ def resample(
         NasError: systems of different trials, speakers that are asked for but not known, a class without trials.
     """
     ordered = same_trials(systems)
-    ranked = [_Ranked(trials, asv, edition, point, per_attack) for trials in ordered]
+    unit = _units(ordered[0], plan)
+    ranked = [_System(trials, unit, asv, edition, point, per_attack) for trials in ordered]
     found: list[dict[str, list[Values]]] = [{} for _ in ranked]
-    for weights in _draws(ordered[0], plan):
+    for drawn in _draws(ordered[0], unit, plan):
         for system, values in zip(ranked, found, strict=True):
-            for name, value in system.metrics(weights).items():
+            for name, value in system.metrics(drawn).items():
                 values.setdefault(name, []).append(value)
     return [{name: np.concatenate(parts) for name, parts in values.items()} for values in found]
 
@@ -125,78 +128,102 @@ def p_value(differences: Values) -> float:
     return min(1.0, 2 * (smaller + 1) / (valid.size + 1))
 
 
-def _draws(trials: Trials, plan: Bootstrap) -> Iterator[NDArray[np.float64]]:
-    """How often each trial was drawn, [rounds of a chunk, N], in the order of the trials."""
+def _units(trials: Trials, plan: Bootstrap) -> NDArray[np.intp]:
+    """What each trial is drawn with [N]: its speaker, or itself."""
+    if plan.unit_for(trials) == "trial":
+        return np.arange(len(trials))
+    return np.unique(np.asarray(trials.speaker, dtype=str), return_inverse=True)[1]
+
+
+def _draws(trials: Trials, unit: NDArray[np.intp], plan: Bootstrap) -> Iterator[Values]:
+    """How often each unit was drawn, [units, rounds of a chunk]."""
     rng = np.random.default_rng(plan.seed)
-    per_chunk = max(1, CHUNK_ELEMENTS // max(1, len(trials)))
-    by_speaker = plan.unit_for(trials) == "speaker"
-    if by_speaker:
-        names, speaker = np.unique(np.asarray(trials.speaker, dtype=str), return_inverse=True)
-    classes = [np.flatnonzero(trials.label == label) for label in (1, 0)]
+    units = int(unit.max()) + 1
+    if plan.unit_for(trials) == "speaker":
+        groups = [np.arange(units)]
+    else:
+        groups = [np.flatnonzero(trials.label == label) for label in (1, 0)]
+    per_chunk = max(1, CHUNK_ELEMENTS // len(trials))
     for start in range(0, plan.rounds, per_chunk):
-        rounds = min(per_chunk, plan.rounds - start)
-        if by_speaker:
-            drawn = np.stack([_counts(rng, len(names)) for _ in range(rounds)])
-            yield drawn[:, speaker]
-        else:
-            weights = np.empty((rounds, len(trials)))
-            for row in weights:
-                for members in classes:
-                    row[members] = _counts(rng, len(members))
-            yield weights
+        drawn = np.empty((min(per_chunk, plan.rounds - start), units))
+        for row in drawn:
+            for members in groups:
+                picked = rng.integers(len(members), size=len(members))
+                row[members] = np.bincount(picked, minlength=len(members))
+        yield np.ascontiguousarray(drawn.T)
 
 
-def _counts(rng: np.random.Generator, size: int) -> NDArray[np.float64]:
-    """How often each of `size` things was drawn in as many draws with replacement."""
-    return np.bincount(rng.integers(size, size=size), minlength=size).astype(np.float64)
+class _Ranking:
+    """Trials sorted by score and cut into runs of one class.
+
+    Within a run every error moves in steps of one trial, so the number of drawn trials of each run tells the whole
+    curve where it matters: costs are lowest at the end of a run, and the EER is reached inside one. There are far fewer
+    runs than trials, and fewer the better the system is.
+    """
+
+    def __init__(self, score: Values, bonafide: NDArray[np.bool_], unit: NDArray[np.intp], units: int) -> None:
+        # Bona fide first among equal scores, as the official order of ties has it.
+        order = np.lexsort((~bonafide, score))
+        ordered = bonafide[order]
+        starts = np.append(True, ordered[1:] != ordered[:-1])
+        run = np.cumsum(starts) - 1
+        self.bonafide = ordered[starts]
+        ones = np.ones(len(order))
+        self.trials = sparse.csr_array((ones, (run, unit[order])), shape=(int(run[-1]) + 1, units))
+
+    def weights(self, drawn: Values) -> Values:
+        """Drawn trials of each run, [R, runs], of units drawn [units, R]."""
+        return np.ascontiguousarray((self.trials @ drawn).T)
 
 
-class _Ranked:
-    """One system's trials sorted by score, ready for weights."""
+class _System:
+    """One system's trials, ready to be weighted."""
 
     def __init__(
-        self, trials: Trials, asv: ASVErrors | None, edition: Edition, point: OperatingPoint, per_attack: bool
+        self,
+        trials: Trials,
+        unit: NDArray[np.intp],
+        asv: ASVErrors | None,
+        edition: Edition,
+        point: OperatingPoint,
+        per_attack: bool,
     ) -> None:
-        # Bona fide first among equal scores, as the official order of ties has it.
-        order = np.lexsort((trials.label == 0, trials.score))
-        self.order = order
-        self.bonafide = trials.label[order] == 1
+        bonafide = trials.label == 1
+        units = int(unit.max()) + 1
+        self.pooled = _Ranking(trials.score, bonafide, unit, units)
+        self.attacks: dict[str, _Ranking] = {}
+        for name in trials.attacks if per_attack else ():
+            kept = bonafide | (trials.attack == name)
+            self.attacks[name] = _Ranking(trials.score[kept], bonafide[kept], unit[kept], units)
         self.costs: TandemCosts | None = tandem_costs(asv, edition) if asv is not None else None
         self.point = point
-        accepted = trials.score >= point.threshold
-        self.wrong = (accepted != (trials.label == 1)).astype(np.float64)
-        self.surprise = np.logaddexp(0.0, np.where(trials.label == 1, -trials.score, trials.score)) / np.log(2)
-        self.label = trials.label == 1
-        self.attacks: dict[str, NDArray[np.int64]] = {}
-        if per_attack:
-            attack = trials.attack[order]
-            for name in trials.attacks:
-                self.attacks[name] = np.flatnonzero(self.bonafide | (attack == name))
+        wrong = (trials.score >= point.threshold) != bonafide
+        bits = np.logaddexp(0.0, np.where(bonafide, -trials.score, trials.score)) / math.log(2)
+        # Sums over the trials of each unit, [class, units]: trials, errors at the Bayes threshold, bits of the Cllr.
+        self.count, self.errors, self.bits = (
+            np.stack([np.bincount(unit, value * of_class, minlength=units) for of_class in (bonafide, ~bonafide)])
+            for value in (np.ones(len(trials)), wrong, bits)
+        )
 
-    def metrics(self, weights: NDArray[np.float64]) -> dict[str, Values]:
-        """The metrics for weights [R, N] in the order of the trials."""
-        ordered = weights[:, self.order]
-        n_bonafide = weights @ self.label.astype(np.float64)
-        n_spoof = weights.sum(axis=1) - n_bonafide
+    def metrics(self, drawn: Values) -> dict[str, Values]:
+        """The metrics [R] of units drawn [units, R]."""
+        n_bonafide, n_spoof = count = self.count @ drawn
+        weights = self.pooled.weights(drawn)
+        miss, accept = self.point.miss_weight, self.point.false_alarm_weight
         with np.errstate(divide="ignore", invalid="ignore"):
-            values = {"eer": 100 * weighted_eer(ordered, self.bonafide)}
+            values = {"eer": 100 * weighted_eer(weights, self.pooled.bonafide)}
             if self.costs is not None:
-                best = _lowest(ordered, self.bonafide, self.costs.c1 / n_bonafide, self.costs.c2 / n_spoof)
+                best = _lowest(weights, self.pooled.bonafide, self.costs.c1 / n_bonafide, self.costs.c2 / n_spoof)
                 values["min_tdcf"] = (self.costs.c0 + self.costs.c2 + best) / self.costs.default
-            miss, accept = self.point.miss_weight, self.point.false_alarm_weight
-            best = _lowest(ordered, self.bonafide, miss / n_bonafide, accept / n_spoof)
+            best = _lowest(weights, self.pooled.bonafide, miss / n_bonafide, accept / n_spoof)
             values["min_dcf"] = (accept + best) / self.point.default
-            frr = weights @ (self.wrong * self.label) / n_bonafide
-            far = weights @ (self.wrong * ~self.label) / n_spoof
+            frr, far = self.errors @ drawn / count
             values["act_dcf"] = (miss * frr + accept * far) / self.point.default
-            positive = weights @ (self.surprise * self.label) / n_bonafide
-            negative = weights @ (self.surprise * ~self.label) / n_spoof
-            values["cllr"] = (positive + negative) / 2
-            for name, columns in self.attacks.items():
-                values[f"eer/{name}"] = 100 * weighted_eer(ordered[:, columns], self.bonafide[columns])
+            values["cllr"] = (self.bits @ drawn / count).mean(axis=0)
+        for name, ranking in self.attacks.items():
+            values[f"eer/{name}"] = 100 * weighted_eer(ranking.weights(drawn), ranking.bonafide)
         if self.attacks:
-            each = np.stack([values[f"eer/{name}"] for name in self.attacks])
-            values["average_eer"] = each.mean(axis=0)
+            values["average_eer"] = np.stack([values[f"eer/{name}"] for name in self.attacks]).mean(axis=0)
         return values
 
 
@@ -224,13 +251,13 @@ def weighted_eer(weights: NDArray[np.float64], bonafide: NDArray[np.bool_]) -> V
 
 def _crossing(below_bonafide: float, below_spoof: float, bonafide: bool, n_bonafide: float, n_spoof: float) -> float:
     """The EER where the repetitions of the next trial carry FRR past FAR."""
-    frr, far = below_bonafide / n_bonafide, (n_spoof - below_spoof) / n_spoof
-    size = n_bonafide if bonafide else n_spoof
-    steps = np.floor((far - frr) * size + 1e-9) + np.array([0.0, 1.0])
-    rejected = frr + (steps / n_bonafide if bonafide else np.zeros(2))
-    accepted = far - (np.zeros(2) if bonafide else steps / n_spoof)
-    at = int(np.argmin(np.round(np.abs(rejected - accepted), 12)))
-    return float((rejected[at] + accepted[at]) / 2)
+    gap = (n_spoof - below_spoof) / n_spoof - below_bonafide / n_bonafide
+    steps = math.floor(gap * (n_bonafide if bonafide else n_spoof) + 1e-9) + np.array([0.0, 1.0])
+    # Counts first, then one division each: the very numbers, and so the very choice, of the official routine.
+    frr = (below_bonafide + (steps if bonafide else 0.0 * steps)) / n_bonafide
+    far = (n_spoof - below_spoof - (0.0 * steps if bonafide else steps)) / n_spoof
+    at = int(np.argmin(np.abs(frr - far)))
+    return float((frr[at] + far[at]) / 2)
 
 
 def _lowest(weights: NDArray[np.float64], bonafide: NDArray[np.bool_], up: Values, down: Values) -> Values:

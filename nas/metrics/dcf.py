@@ -76,5 +76,6 @@ def act_dcf(bonafide: ArrayLike, spoof: ArrayLike, point: OperatingPoint = ASVSP
 def cllr(bonafide: ArrayLike, spoof: ArrayLike) -> float:
     """Cost of log-likelihood ratios in bits: 0 is perfect, 1 says nothing (every ratio one), above 1 misleads."""
     positive, negative = as_scores(bonafide, "bona fide"), as_scores(spoof, "spoofed")
-    cost = np.mean(np.logaddexp(0.0, -positive)) + np.mean(np.logaddexp(0.0, negative))
+    with np.errstate(over="ignore"):
+        cost = np.mean(np.logaddexp(0.0, -positive)) + np.mean(np.logaddexp(0.0, negative))
     return float(cost / (2 * math.log(2)))

@@ -17,6 +17,7 @@ from nas.metrics.dcf import ASVSPOOF5, OperatingPoint, act_dcf, cllr, curve_min_
 from nas.metrics.eer import curve_eer, detection_curve, eer
 from nas.metrics.scores import Trials
 from nas.metrics.tdcf import ASVErrors, Edition, curve_min_tdcf, tandem_costs
+from nas.metrics.textfile import named
 
 UNKNOWN_ATTACK = "unknown"
 """How spoofed trials are listed whose attack the score file does not tell."""
@@ -216,7 +217,7 @@ def _with_speakers(trials: Trials, speakers: Mapping[str, str] | NDArray[Any] | 
     if isinstance(speakers, Mapping):
         missing = [name for name in trials.utterance.tolist() if name not in speakers]
         if missing:
-            raise NasError(f"{trials.source}: the speaker of {len(missing)} trials is not told, such as {missing[0]}")
+            raise NasError(f"{trials.source}: trials whose speaker is not told: {named(missing)}")
         speakers = np.array([speakers[name] for name in trials.utterance.tolist()], dtype=object)
     return replace(trials, speaker=np.asarray(speakers, dtype=object))
 
@@ -234,7 +235,7 @@ def _needs_both_classes(trials: Trials) -> None:
     for scores, name in ((trials.bonafide, "bona fide"), (trials.spoof, "spoofed")):
         if scores.size == 0:
             raise NasError(
-                f"{trials.source} has {len(trials)} trials but none is {name}: error rates need trials of both classes"
+                f"{trials.source}: of {len(trials)} trials none is {name}; error rates need trials of both classes"
             )
 
 
