@@ -21,7 +21,7 @@ import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from multiprocessing import connection
 from pathlib import Path
 
@@ -36,6 +36,7 @@ from nas.data.decode import decode
 from nas.data.seeds import generator_for
 from nas.errors import NasError
 from nas.files import write_bytes, write_text
+from nas.space import nearest
 
 PARTITIONS = ("train", "dev", "eval")
 COLUMNS = (
@@ -45,6 +46,7 @@ COLUMNS = (
 """Columns of manifest.csv; `checksum` is the SHA-256 of the file."""
 
 Row = dict[str, str]
+Options = Mapping[str, float | int | str]
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,7 @@ class _Work:
     output: Path
     seed: int
     chain: Chain
+    options: Mapping[str, Options]
 
 
 def build_corpus(
@@ -69,6 +72,7 @@ def build_corpus(
     seed: int = 0,
     workers: int | None = None,
     chain: Chain | None = None,
+    options: Mapping[str, Options] | None = None,
     speaker_pattern: str | None = None,
     progress: bool = True,
 ) -> Path:
@@ -84,6 +88,7 @@ def build_corpus(
         seed: everything that is drawn comes from it.
         workers: processes; one per core by default, 0 works in this process.
         chain: edge trim, durations, level, noise floor and codecs of both classes.
+        options: settings of attacks by the attack's name, e.g. {"griffin_lim": {"iterations": 60}}.
         speaker_pattern: a regular expression whose first group is the speaker.
         progress: show a progress bar.
 
@@ -105,6 +110,7 @@ def build_corpus(
         raise NasError(
             f"spoofs_per_utterance must be 1 to {len(attacks)} (the attacks of train), not {spoofs_per_utterance}"
         )
+    options = _checked(options or {}, (*attacks, *evaluation_only))
     speech = find_speech(bonafide, speaker_pattern)
     partition_of = split_speakers(speech, shares, seed)
     settings = {
@@ -114,11 +120,13 @@ def build_corpus(
         "spoofs_per_utterance": spoofs_per_utterance,
         "shares": shares,
         "chain": asdict(chain),
+        "options": options,
         "sources": _digest(speech),
     }
     _claim(output, settings)
     allowed = {name: tuple(attacks) + (tuple(evaluation_only) if name == "eval" else ()) for name in PARTITIONS}
-    plan = _plan(speech, partition_of, allowed, spoofs_per_utterance, output, seed, chain)
+    work = _Work(speech[0], "", (), output, seed, chain, options)
+    plan = _plan(work, speech, partition_of, allowed, spoofs_per_utterance)
     finished = _finished(output)
     todo = [work for work in plan if work.speech.utterance not in finished]
     with (output / "progress.jsonl").open("a", encoding="utf-8") as journal:
@@ -165,17 +173,26 @@ def split_speakers(speech: Iterable[Speech], shares: Mapping[str, float], seed: 
     return partition_of
 
 
+def _checked(options: Mapping[str, Options], attacks: Sequence[str]) -> dict[str, dict[str, float | int | str]]:
+    for name, settings in options.items():
+        if name not in attacks:
+            raise NasError(f"there are options for {name!r}, which is not among the attacks: {', '.join(attacks)}")
+        for key in settings:
+            valid = get_attack(name).options()
+            if key not in valid:
+                raise NasError(f"attack {name!r} has no option {key!r}{nearest(key, valid)}")
+    return {name: dict(settings) for name, settings in options.items()}
+
+
 def _plan(
+    template: _Work,
     speech: Sequence[Speech],
     partition_of: Mapping[str, str],
     allowed: Mapping[str, tuple[str, ...]],
     count: int | None,
-    output: Path,
-    seed: int,
-    chain: Chain,
 ) -> list[_Work]:
     """What is to be made of every source; attacks rotate, so that each makes the same number of files."""
-    work = []
+    plan = []
     turn = dict.fromkeys(PARTITIONS, 0)
     for item in speech:
         partition = partition_of[item.speaker]
@@ -183,8 +200,8 @@ def _plan(
         number = len(names) if count is None else count
         chosen = tuple(names[(turn[partition] + step) % len(names)] for step in range(number))
         turn[partition] += number
-        work.append(_Work(item, partition, chosen, output, seed, chain))
-    return work
+        plan.append(replace(template, speech=item, partition=partition, attacks=chosen))
+    return plan
 
 
 def _run(todo: Sequence[_Work], workers: int | None) -> Iterator[tuple[str, list[Row]]]:
@@ -200,7 +217,8 @@ def _run(todo: Sequence[_Work], workers: int | None) -> Iterator[tuple[str, list
             for future in as_completed(waiting):
                 yield future.result()
         except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
+            for future in waiting:
+                future.cancel()
             raise
 
 
@@ -247,7 +265,7 @@ def _make(work: _Work) -> tuple[str, list[Row]]:
         random = generator_for(work.seed, name, speech.utterance)
         speaker_random = generator_for(work.seed, name, "speaker", speech.speaker)
         try:
-            spoofed, parameters = attack(waveform, random, speaker_random)
+            spoofed, parameters = attack(waveform, random, speaker_random, **work.options.get(name, {}))
         except NasError:
             raise
         except Exception as error:

@@ -4,16 +4,18 @@ An attack takes a bona fide waveform and gives a spoofed one of about its length
 apart and put it together again; text-to-speech attacks only take its length and speak a text of their own.
 
     @attack("my_vocoder", engine="my-vocoder", extra="corpus")
-    def my_vocoder(waveform, random, speaker_random):
+    def my_vocoder(waveform, random, speaker_random, order=20):
         '''waveform float32 [T] at 16 kHz -> (float32 [about T], the parameters that were used)'''
 
 `random` is the generator of this utterance and `speaker_random` the generator of its speaker, so that a draw from the
 second is the same for all utterances of a speaker. An attack must use no other source of randomness and keep no state.
+What follows them are settings with defaults, which a recipe may change.
 """
 
 from __future__ import annotations
 
 import importlib
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -28,10 +30,7 @@ RATE = 16000
 """Sample rate of every attack's input and output in Hz."""
 
 Parameters = dict[str, float | int | str]
-AttackFunction = Callable[
-    [np.ndarray, np.random.Generator, np.random.Generator],
-    tuple[np.ndarray, Parameters],
-]
+AttackFunction = Callable[..., tuple[np.ndarray, Parameters]]
 
 
 @dataclass(frozen=True)
@@ -44,9 +43,17 @@ class Attack:
     function: AttackFunction
 
     def __call__(
-        self, waveform: np.ndarray, random: np.random.Generator, speaker_random: np.random.Generator
+        self,
+        waveform: np.ndarray,
+        random: np.random.Generator,
+        speaker_random: np.random.Generator,
+        **options: float | int | str,
     ) -> tuple[np.ndarray, Parameters]:
-        return self.function(waveform, random, speaker_random)
+        return self.function(waveform, random, speaker_random, **options)
+
+    def options(self) -> tuple[str, ...]:
+        """Names of the settings that the attack takes besides its waveform and its two generators."""
+        return tuple(inspect.signature(self.function).parameters)[3:]
 
     def engine_version(self) -> str:
         """The installed version of the engine.
@@ -106,4 +113,14 @@ def missing_engine(attack_name: str, engine: str, extra: str | None) -> str:
     return f"attack {attack_name!r} needs the package {engine}, which is not installed: {command}"
 
 
-from nas.data.attacks import griffin_lim, lpc, mel_inversion, phase_random, world  # noqa: E402, F401
+# Importing a module registers its attacks; their engines are imported at first use.
+from nas.data.attacks import (  # noqa: E402, F401
+    espeak,
+    griffin_lim,
+    hibari,
+    lpc,
+    mel_inversion,
+    phase_random,
+    piper,
+    world,
+)
