@@ -88,7 +88,7 @@ def test_subset_of_a_protocol(tmp_path: Path) -> None:
     assert sorted(read_scores(scores, key, subset="eval").utterance) == ["u2", "u3", "u4"]
     with pytest.raises(NasError, match="no subset 'evil'; did you mean 'eval'"):
         read_scores(scores, key, subset="evil")
-    with pytest.raises(NasError, match="scores without a trial: 1 .u9"):
+    with pytest.raises(NasError, match=r"scores without a trial: 1 \(u9\)"):
         read_scores(file_of(tmp_path, SCORES_2 + "u9 1\n"), key, subset="eval")
     with pytest.raises(NasError, match="does not divide"):
         read_scores(scores, file_of(tmp_path, PROTOCOL, "p"), subset="eval")
@@ -243,9 +243,9 @@ def test_trials_refuse_what_they_cannot_mean() -> None:
         Trials(["a"], ["-"], [1, 0], [0.0])
     with pytest.raises(ValueError, match="labels"):
         Trials(["a"], ["-"], [2], [0.0])
-    with pytest.raises(NasError, match="more than once: 1 .a"):
+    with pytest.raises(NasError, match=r"more than once: 1 \(a\)"):
         Trials(["a", "a"], ["-", "-"], [1, 1], [0.0, 1.0])
-    with pytest.raises(NasError, match="not finite numbers: 1 .a"):
+    with pytest.raises(NasError, match=r"not finite numbers: 1 \(a\)"):
         Trials(["a"], ["-"], [1], [np.nan])
 
 
