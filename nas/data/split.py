@@ -71,16 +71,13 @@ def halves_from_protocols(
         trials = read_protocol(path)
         for trial in trials:
             place = position.get(trial.utterance)
+            where = f"{path}, line {trial.line}: {trial.utterance!r}"
             if place is None:
-                raise NasError(
-                    f"{path}, line {trial.line}: {trial.utterance!r} is not a training utterance of the corpus"
-                )
+                raise NasError(f"{where} is no training utterance of the corpus")
             if utterances[place].key != trial.key:
-                raise NasError(
-                    f"{path}, line {trial.line}: {trial.utterance!r} is {utterances[place].key} in the corpus"
-                )
+                raise NasError(f"{where} is {trial.key} here, {utterances[place].key} in the corpus")
             if place in taken:
-                raise NasError(f"{path}, line {trial.line}: {trial.utterance!r} is in {weights_protocol} too")
+                raise NasError(f"{where} is in {weights_protocol} too")
         halves.append([position[trial.utterance] for trial in trials])
         taken.update(halves[-1])
         for key in KEYS:
