@@ -16,12 +16,12 @@ import numpy as np
 from scipy import signal
 
 from nas.data.attacks import RATE
+from nas.data.edges import trim
 from nas.errors import NasError
 from nas.space import nearest
 
 _MARGIN = 1.08
 """What `prepare` keeps, as a multiple of what `finish` keeps."""
-_FRAME = RATE // 100
 
 
 @dataclass(frozen=True)
@@ -36,23 +36,27 @@ class Chain:
     """Longest duration of a file of the corpus."""
     shortest_seconds: float = 1.0
     """Sources that would end shorter than this are left out, with their spoofs."""
-    edge_db: float = 35.0
+    edge_db: float = 30.0
     """Edges quieter than this many dB below the loudest 10 ms are trimmed."""
-    level_db: float = -26.0
-    """Root mean square of every file, in dB of full scale."""
-    floor_db: float = -66.0
-    """White noise added to every file, in dB of full scale, so that digital silence is no cue."""
+    level_db: float = -30.0
+    """Mean of the files' root mean square, in dB of full scale."""
+    level_spread_db: float = 3.0
+    """The level of each file is drawn from `level_db` plus or minus this."""
+    floor_db: float = -40.0
+    """White noise added to every file, in dB of its level, so that digital silence is no cue."""
     codecs: tuple[str, ...] = ("none",)
     """Codecs to draw from; a source and all its spoofs get the same one."""
 
     def __post_init__(self) -> None:
         if not 0 < self.shortest_seconds <= self.seconds:
             raise NasError(f"durations must hold 0 < {self.shortest_seconds} (shortest) <= {self.seconds} (longest)")
-        if self.edge_db <= 0 or not -60 <= self.level_db <= -10 or self.floor_db > self.level_db - 20:
+        if self.edge_db <= 0 or not -50 <= self.level_db <= -20 or not 0 <= self.level_spread_db <= 10:
             raise NasError(
-                "the chain needs edge_db > 0, level_db from -60 to -10 and floor_db at least 20 dB below it, "
-                f"not {self.edge_db}, {self.level_db} and {self.floor_db}"
+                "the chain needs edge_db > 0, level_db from -50 to -20 and level_spread_db from 0 to 10, "
+                f"not {self.edge_db}, {self.level_db} and {self.level_spread_db}"
             )
+        if not self.floor_db <= -20:
+            raise NasError(f"the noise floor must be 20 dB or more below the speech, not {self.floor_db} dB")
         for codec in self.codecs or ("",):
             if codec not in CODECS:
                 raise NasError(f"there is no codec {codec!r}{nearest(codec, tuple(CODECS))}")
@@ -77,23 +81,11 @@ class Chain:
         kept[:80] *= fade
         kept[-80:] *= fade[::-1]
         coded = CODECS[codec](kept / max(float(np.abs(kept).max()), 1e-9))
-        level = float(np.sqrt(np.mean(np.square(coded))))
-        levelled = coded * (10 ** (self.level_db / 20) / max(level, 1e-9))
-        noisy = levelled + 10 ** (self.floor_db / 20) * random.standard_normal(len(levelled))
+        unit = coded / max(float(np.sqrt(np.mean(np.square(coded)))), 1e-9)
+        noisy = unit + 10 ** (self.floor_db / 20) * random.standard_normal(len(unit))
+        level = self.level_db + self.level_spread_db * random.uniform(-1, 1)
+        noisy *= 10 ** (level / 20)
         return np.round(np.clip(noisy, -1, 32767 / 32768) * 32768).astype(np.int16)
-
-
-def trim(waveform: np.ndarray, edge_db: float) -> np.ndarray:
-    """Cut the quiet edges off, in steps of 10 ms; empty for silence.
-
-    With frames of energy `. . # # . # .` (# loud) the part `# # . #` is kept.
-    """
-    count = len(waveform) // _FRAME
-    power = np.square(waveform[: count * _FRAME], dtype=np.float64).reshape(count, _FRAME).mean(1)
-    if count == 0 or power.max() <= 1e-12:
-        return waveform[:0]
-    loud = np.flatnonzero(power > power.max() * 10 ** (-edge_db / 10))
-    return waveform[loud[0] * _FRAME : (loud[-1] + 1) * _FRAME]
 
 
 def _mu_law(waveform: np.ndarray) -> np.ndarray:

@@ -9,6 +9,7 @@ import numpy as np
 from scipy import signal
 
 from nas.data.attacks import RATE
+from nas.data.edges import trim
 
 SENTENCES = (
     "The boat came in before the rain.",
@@ -58,7 +59,8 @@ SENTENCES = (
 )
 """Short English sentences, written for this purpose and free to use."""
 
-_PAUSE = 0.15
+_PAUSE = (0.1, 0.35)
+"""Shortest and longest pause between sentences in seconds; the engine's own silence is taken off."""
 
 
 def speak_for(
@@ -78,10 +80,11 @@ def speak_for(
     for number in np.concatenate([random.permutation(len(SENTENCES)) for _ in range(4)]):
         if length >= samples * 1.1:
             break
-        sentence = speak(SENTENCES[number])
-        parts += [sentence, np.zeros(int(_PAUSE * RATE), np.float32)]
+        sentence = trim(speak(SENTENCES[number]), 40.0)
+        pause = np.zeros(int(random.uniform(*_PAUSE) * RATE), np.float32)
+        parts += [sentence, pause]
         spoken.append(int(number))
-        length += len(sentence) + int(_PAUSE * RATE)
+        length += len(sentence) + len(pause)
     return np.concatenate(parts).astype(np.float32), spoken
 
 
