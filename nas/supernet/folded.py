@@ -2,22 +2,21 @@
 
 Parameters, buffers and their names are those of `SearchCell`; only the forward differs. What folds follows from the
 kind that each primitive declares (`nas.space`): linear candidates become one convolution per node (`folding.py`),
-pools and their normalisation are computed once per state, identity and bypass are scaled sums, zero costs nothing,
-and any other primitive is computed as it is.
+pools and their normalisation are computed once per state, identity and bypass are weighted sums, zero costs nothing,
+and any other primitive is computed as it is. docs/folded-supernet.md derives it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nas.networks.raw_pcdarts import CellPlan
-from nas.space import LEAKY_SLOPE, Linear, SearchSpace
-from nas.supernet.folding import Kinds, StateMoments, Statistics, dense_kernel, merge, moments, output_statistics
-from nas.supernet.per_edge import SearchCell, channel_shuffle
+from nas.space import SearchSpace
+from nas.supernet.differentiable import Given, nodes
+from nas.supernet.folding import Statistics
+from nas.supernet.fused import FusedNodes, Layout, regroup
+from nas.supernet.per_edge import SearchCell
 
 
 class FoldedCell(SearchCell):
@@ -25,116 +24,87 @@ class FoldedCell(SearchCell):
 
     s0 [B, C_before, 2 T], s1 [B, C_previous, T] -> [B, nodes * C, T // 2]
 
+    Args:
+        space, plan, partial: as of `SearchCell`.
+        compiled: fuse the elementwise passes with `torch.compile`.
+        recompute: keep only the two inputs for the backward pass and compute the rest again.
+
     Raises:
         NasError: the partial-channel factor K_C does not divide C.
     """
 
-    def __init__(self, space: SearchSpace, plan: CellPlan, partial: int) -> None:
+    def __init__(
+        self, space: SearchSpace, plan: CellPlan, partial: int, compiled: bool = False, recompute: bool = False
+    ) -> None:
         super().__init__(space, plan, partial)
-        self.kinds = Kinds.of(space)
-        edges = space.topology.edges
-        self.leaving = tuple(
-            tuple(edge for edge, (source, _) in enumerate(edges) if source == state)
-            for state in range(space.topology.inputs + space.topology.intermediate - 1)
-        )
-        """For each state the edges that leave it, by rising target."""
+        norms = [module for module in self.edges.modules() if isinstance(module, nn.BatchNorm1d)]
+        eps = norms[0].eps if norms else 1e-5
+        self.layout = Layout.of(space, plan.channels, partial, eps, compiled=compiled, recompute=recompute)
 
-    def nodes(self, states: list[Tensor], a: Tensor, b: Tensor) -> list[Tensor]:
-        """The intermediate nodes' states from the two inputs' states, [B, C, T] each."""
-        topology = self.space.topology
-        active = self.plan.channels // self.partial
-        first = topology.inputs
-        mixed: list[list[Tensor]] = [[] for _ in range(topology.intermediate)]
-        bypassed: list[list[Tensor]] = [[] for _ in range(topology.intermediate)]
-        for source in range(first + topology.intermediate - 1):
-            if source >= first:
-                target = source - first
-                mix = sum(mixed[target][1:], start=mixed[target][0])
-                bypass = sum(bypassed[target][1:], start=bypassed[target][0])
-                states.append(channel_shuffle(torch.cat([mix, bypass], dim=1), self.partial))
-            x, rest = states[source][:, :active], states[source][:, active:]
-            edges = list(self.leaving[source])
-            outputs = self._leave(x, edges, a[edges], b[edges])
-            for position, edge in enumerate(edges):
-                target = topology.edges[edge][1] - first
-                mixed[target].append(outputs[:, position])
-                bypassed[target].append(b[edge] * rest)
-        mix, bypass = sum(mixed[-1][1:], start=mixed[-1][0]), sum(bypassed[-1][1:], start=bypassed[-1][0])
-        states.append(channel_shuffle(torch.cat([mix, bypass], dim=1), self.partial))
-        return states[first:]
+    def forward(self, s0: Tensor, s1: Tensor, a: Tensor, b: Tensor) -> Tensor:
+        """a [E, K] and b [E] are the weights of `Architecture.weights`."""
+        layout = self.layout
+        x0, x1 = self.preprocess(s0, s1)
+        order = list(layout.order)
+        a, b, weights = a[order], b[order], self._weights()
+        if self.training and not layout.kinds.computed:
+            pooled, *statistics = FusedNodes.apply(layout, self._plain, x0, x1, a, b, *weights)
+        else:
+            given = Given(None if self.training else self._running(), self._computed)
+            pooled, statistics = nodes(layout, x0, x1, a, b, regroup(layout, weights), given)
+        if self.training:
+            self._settle(statistics, x0.shape[0] * x0.shape[2])
+        return pooled
 
-    def _leave(self, x: Tensor, edges: Sequence[int], a: Tensor, b: Tensor) -> Tensor:
-        """What the active channels x [B, C', T] of one state give to J edges with a [J, K], b [J]: [B, J, C', T]."""
-        weight = a * b[:, None]
-        out = x.new_zeros(x.shape[0], len(edges), x.shape[1], x.shape[2])
-        for k in self.kinds.identity:
-            out = out + weight[:, k, None, None] * x.unsqueeze(1)
-        for k, primitive in self.kinds.pools:
-            pooled = primitive.operation(x.shape[1])(x)
-            mean, variance = pooled.mean((0, 2)), pooled.var((0, 2), unbiased=False)
-            count = x.shape[0] * x.shape[2]
-            norms = self._norms(edges, k)
-            statistics = self._settle(norms, Statistics(mean, variance, mean), count, shared=True)
-            gain = weight[:, k, None] * (statistics.variance + norms[0].eps).rsqrt()
-            bias = (gain * statistics.mean)[:, :, None]
-            out = out + gain[:, :, None] * pooled.unsqueeze(1) - bias
-        for k in self.kinds.computed:
-            outputs = [weight[n, k] * self.edges[edge].candidates[k](x) for n, edge in enumerate(edges)]
-            out = out + torch.stack(outputs, dim=1)
-        if self.kinds.linear:
-            out = out + self._linear(F.leaky_relu(x, LEAKY_SLOPE), edges, weight)
-        return out
+    def _plain(self, x0: Tensor, x1: Tensor, a: Tensor, b: Tensor, *weights: Tensor) -> Tensor:
+        return nodes(self.layout, x0, x1, a, b, regroup(self.layout, weights), Given())[0]
 
-    def _linear(self, u: Tensor, edges: Sequence[int], weight: Tensor) -> Tensor:
-        kinds, frames = self.kinds, u.shape[2]
-        shift = u.detach().mean((0, 2)) if self.training else torch.zeros_like(u[0, :, 0])
-        padded = F.pad(u, (kinds.reach, kinds.reach)) - shift[:, None]
-        state = moments(padded, shift, kinds) if self.training else None
-        kernels, gains = [], []
-        bias: Tensor | float = 0.0
-        for k, primitive in kinds.linear:
-            weights = self._weights(edges, k)
-            norms = self._norms(edges, k)
-            statistics = self._linear_statistics(primitive, weights, norms, state)
-            gain = weight[:, k, None] * (statistics.variance + norms[0].eps).rsqrt()
-            bias = bias - gain * statistics.offset
-            kernels.append(dense_kernel(primitive, weights))
-            gains.append(gain)
-        merged = merge(kinds, kernels, gains)
-        out = u.new_zeros(())
-        for kernel, tap in zip(merged, kinds.taps, strict=True):
-            start = kinds.reach + tap
-            out = out + torch.matmul(kernel.flatten(0, 1), padded[:, :, start : start + frames])
-        return out.unflatten(1, (len(edges), u.shape[1])) + bias[:, :, None]
+    def _computed(self, edge: int, k: int, x: Tensor) -> Tensor:
+        return self.edges[edge].candidates[k](x)
 
-    def _linear_statistics(
-        self, primitive: Linear, weights: Sequence[Tensor], norms: list[nn.BatchNorm1d], state: StateMoments | None
-    ) -> Statistics:
-        if state is None:
-            mean = torch.stack([norm.running_mean for norm in norms])
-            return Statistics(mean, torch.stack([norm.running_var for norm in norms]), mean)
-        statistics = output_statistics(primitive, weights, state, self.kinds)
-        return self._settle(norms, statistics, state.count)
+    def _weights(self) -> list[Tensor]:
+        """Every convolution of the linear candidates, stacked over the edges in `Layout.order`."""
+        stacks = []
+        for k, primitive in self.layout.kinds.linear:
+            candidates = [self.edges[edge].candidates[k] for edge in self.layout.order]
+            for n in range(1, 3 if primitive.depthwise else 2):
+                stacks.append(torch.stack([candidate[n].weight for candidate in candidates]))
+        return stacks
 
-    def _settle(
-        self, norms: list[nn.BatchNorm1d], statistics: Statistics, count: int, shared: bool = False
-    ) -> Statistics:
-        if not self.training:
-            mean = torch.stack([norm.running_mean for norm in norms])
-            return Statistics(mean, torch.stack([norm.running_var for norm in norms]), mean)
-        if norms[0].track_running_stats:
-            with torch.no_grad():
-                unbiased = statistics.variance * (count / (count - 1))
-                for n, norm in enumerate(norms):
-                    norm.num_batches_tracked += 1
-                    norm.running_mean.lerp_(statistics.mean if shared else statistics.mean[n], norm.momentum)
-                    norm.running_var.lerp_(unbiased if shared else unbiased[n], norm.momentum)
-        return statistics
-
-    def _weights(self, edges: Sequence[int], k: int) -> list[Tensor]:
-        """Convolutions of linear primitive k, stacked over the edges."""
-        candidates = [self.edges[edge].candidates[k] for edge in edges]
-        return [torch.stack([c[n].weight for c in candidates]) for n in range(1, len(candidates[0]) - 1)]
-
-    def _norms(self, edges: Sequence[int], k: int) -> list[nn.BatchNorm1d]:
+    def _norms(self, edges: tuple[int, ...], k: int) -> list[nn.BatchNorm1d]:
         return [self.edges[edge].candidates[k][-1] for edge in edges]
+
+    def _running(self) -> dict[int, Statistics]:
+        """Running statistics of every normalised candidate, [E, C'] in `Layout.order`."""
+        running = {}
+        for k, _ in (*self.layout.kinds.linear, *self.layout.kinds.pools):
+            norms = self._norms(self.layout.order, k)
+            mean = torch.stack([norm.running_mean for norm in norms])
+            running[k] = Statistics(mean, torch.stack([norm.running_var for norm in norms]), mean)
+        return running
+
+    @torch.no_grad()
+    def _settle(self, statistics: list[Tensor], count: int) -> None:
+        """Move the running statistics as batch normalisation does, once a forward in training mode."""
+        found = iter(statistics)
+        norms: list[nn.BatchNorm1d] = []
+        means: list[Tensor] = []
+        variances: list[Tensor] = []
+        for edges in self.layout.leaving:
+            for k, _ in self.layout.kinds.linear:
+                norms += self._norms(edges, k)
+                means += next(found).unbind()
+                variances += next(found).unbind()
+            pool_means, pool_variances = next(found), next(found)
+            for n, (k, _) in enumerate(self.layout.kinds.pools):
+                norms += self._norms(edges, k)
+                means += [pool_means[n]] * len(edges)
+                variances += [pool_variances[n]] * len(edges)
+        kept = [n for n, norm in enumerate(norms) if norm.track_running_stats]
+        if not kept:
+            return
+        momentum, unbiased = norms[0].momentum, count / (count - 1)
+        torch._foreach_add_([norms[n].num_batches_tracked for n in kept], 1)
+        torch._foreach_lerp_([norms[n].running_mean for n in kept], [means[n] for n in kept], momentum)
+        scaled = torch._foreach_mul([variances[n] for n in kept], unbiased)
+        torch._foreach_lerp_([norms[n].running_var for n in kept], scaled, momentum)

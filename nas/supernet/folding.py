@@ -197,3 +197,43 @@ def merge(kinds: Kinds, kernels: Sequence[Tensor], gains: Sequence[Tensor]) -> T
         ]
         planes.append(sum(terms[1:], start=terms[0]))
     return torch.stack(planes)
+
+
+def fold_edges(
+    kinds: Kinds,
+    state: StateMoments,
+    weights: Sequence[Sequence[Tensor]],
+    a: Tensor,
+    b: Tensor,
+    eps: float,
+) -> tuple[Tensor, Tensor, Tensor, list[Tensor]]:
+    """Everything that the J edges leaving one state need once its moments are known.
+
+    Args:
+        kinds: of the space.
+        state: moments of the state.
+        weights: of each linear primitive, as for `output_statistics`.
+        a: weights of the primitives, [J, K].
+        b: weights of the edges, [J].
+        eps: of batch normalisation.
+
+    Returns:
+        Merged kernels [taps, J, C', C'] and biases [J, C'] of the convolutions; weights b * a of the identity and of
+        each pool, [J, 1 + pools]; and per linear primitive the mean and the variance of its outputs, [J, C'] each.
+    """
+    weight = a * b[:, None]
+    identity = weight[:, list(kinds.identity)].sum(1, keepdim=True)
+    scales = torch.cat([identity, weight[:, [k for k, _ in kinds.pools]]], dim=1)
+    empty = state.shift.new_zeros(0)
+    if not kinds.linear:
+        return empty, empty, scales, []
+    kernels, gains, moved = [], [], []
+    bias: Tensor = state.shift.new_zeros(1)
+    for (k, primitive), stack in zip(kinds.linear, weights, strict=True):
+        statistics = output_statistics(primitive, stack, state, kinds)
+        gain = weight[:, k, None] * (statistics.variance + eps).rsqrt()
+        bias = bias - gain * statistics.offset
+        kernels.append(dense_kernel(primitive, stack))
+        gains.append(gain)
+        moved += [statistics.mean, statistics.variance]
+    return merge(kinds, kernels, gains), bias, scales, moved

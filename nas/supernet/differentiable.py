@@ -1,0 +1,123 @@
+"""The nodes of a folded cell in plain tensor operations, differentiable any number of times.
+
+This is the folded cell at its most readable, and what runs where `fused.py` does not reach: evaluation mode, second
+derivatives, and spaces with primitives that have to be computed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from nas.space import LEAKY_SLOPE
+from nas.supernet.folding import Statistics, dense_kernel, merge, moments, output_statistics
+from nas.supernet.fused import Layout, Weights
+from nas.supernet.passes import halve, pool
+from nas.supernet.per_edge import channel_shuffle
+
+Running = dict[int, Statistics]
+"""For each linear and pool primitive (its index) the running statistics of all edges in `Layout.order`, [E, C']."""
+
+Computed = Callable[[int, int, Tensor], Tensor]
+"""(edge, primitive, x [B, C', T]) -> the output of a candidate that has to be computed."""
+
+
+@dataclass(frozen=True)
+class Given:
+    """What does not come from the inputs: running statistics in evaluation mode, candidates that must be computed."""
+
+    running: Running | None = None
+    computed: Computed | None = None
+
+
+def nodes(
+    layout: Layout, x0: Tensor, x1: Tensor, a: Tensor, b: Tensor, weights: Weights, given: Given
+) -> tuple[Tensor, list[Tensor]]:
+    """x0, x1 [B, C, T]; a [E, K], b [E] and weights stacked in `Layout.order` -> nodes after max-pool 2
+    [B, N C, T // 2], and the statistics as `fused.run` lists them (none in evaluation mode)."""
+    states, statistics = [x0, x1], list[Tensor]()
+    mixed: list[list[Tensor]] = [[] for _ in range(layout.nodes)]
+    bypassed: list[list[Tensor]] = [[] for _ in range(layout.nodes)]
+    for source in range(layout.nodes + 1):
+        x, span = states[source], layout.span(source)
+        outputs, moved = _leave(layout, source, x[:, : layout.active], a[span], b[span], weights, given)
+        statistics += moved
+        for position, target in enumerate(range(max(0, source - 1), layout.nodes)):
+            mixed[target].append(outputs[:, position])
+            bypassed[target].append(b[span][position] * x[:, layout.active :])
+        if source >= 1:
+            parts = [sum(terms[1:], start=terms[0]) for terms in (mixed[source - 1], bypassed[source - 1])]
+            states.append(channel_shuffle(torch.cat(parts, dim=1), layout.partial))
+    return halve(torch.cat(states[2:], dim=1)), statistics
+
+
+def _leave(
+    layout: Layout, source: int, x: Tensor, a: Tensor, b: Tensor, weights: Weights, given: Given
+) -> tuple[Tensor, list[Tensor]]:
+    """What the active channels x [B, C', T] of one state give to its J targets, [B, J, C', T]; its statistics."""
+    kinds, span = layout.kinds, layout.span(source)
+    weight = a * b[:, None]
+    identity = weight[:, list(kinds.identity)].sum(1)
+    out = identity[:, None, None] * x.unsqueeze(1)
+    linear, moved = _linear(layout, source, x, weight, weights, given) if kinds.linear else (None, list[Tensor]())
+    out = out if linear is None else out + linear
+    means, variances = [], []
+    for k, primitive in kinds.pools:
+        pooled = pool(x, primitive)
+        if given.running is None:
+            mean = pooled.mean((0, 2))
+            variance = (pooled - mean[:, None]).square().mean((0, 2))
+            means.append(mean)
+            variances.append(variance)
+        else:
+            mean, variance = given.running[k].mean[span], given.running[k].variance[span]
+        gain = weight[:, k, None] * (variance + layout.eps).rsqrt()
+        out = out + gain[:, :, None] * pooled.unsqueeze(1) - (gain * mean)[:, :, None]
+    for k in kinds.computed:
+        assert given.computed is not None
+        outputs = [weight[n, k] * given.computed(edge, k, x) for n, edge in enumerate(layout.leaving[source])]
+        out = out + torch.stack(outputs, dim=1)
+    if given.running is None:
+        empty = x.new_zeros(0, x.shape[1])
+        moved = [*moved, torch.stack(means) if means else empty, torch.stack(variances) if variances else empty]
+    return out, moved
+
+
+def _linear(
+    layout: Layout, source: int, x: Tensor, weight: Tensor, weights: Weights, given: Given
+) -> tuple[Tensor, list[Tensor]]:
+    """All linear candidates of the J edges leaving a state: one convolution, [B, J, C', T]."""
+    kinds, span, frames = layout.kinds, layout.span(source), x.shape[2]
+    u = F.leaky_relu(x, LEAKY_SLOPE)
+    shift = u.detach().mean((0, 2)) if given.running is None else torch.zeros_like(u[0, :, 0])
+    padded = F.pad(u, (kinds.reach, kinds.reach)) - shift[:, None]
+    state = moments(padded, shift, kinds)
+    kernels, gains, moved = [], [], list[Tensor]()
+    bias: Tensor = x.new_zeros(1)
+    for (k, primitive), stacks in zip(kinds.linear, weights, strict=True):
+        stack = [w[span] for w in stacks]
+        if given.running is None:
+            statistics = output_statistics(primitive, stack, state, kinds)
+            moved += [statistics.mean, statistics.variance]
+        else:
+            known = given.running[k]
+            statistics = Statistics(known.mean[span], known.variance[span], known.offset[span])
+        gain = weight[:, k, None] * (statistics.variance + layout.eps).rsqrt()
+        bias = bias - gain * statistics.offset
+        kernels.append(dense_kernel(primitive, stack))
+        gains.append(gain)
+    out = convolve(padded, merge(kinds, kernels, gains), [kinds.reach + tap for tap in kinds.taps], frames)
+    return out.unflatten(1, (weight.shape[0], x.shape[1])) + bias[:, :, None], [s.detach() for s in moved]
+
+
+def convolve(padded: Tensor, kernels: Tensor, starts: Sequence[int], frames: int) -> Tensor:
+    """Sum over taps of matrix products: padded [B, C', W], kernels [taps, J, C', C'] -> [B, J C', frames]."""
+    terms = [
+        torch.matmul(kernel.flatten(0, 1), padded[:, :, start : start + frames])
+        for kernel, start in zip(kernels, starts, strict=True)
+    ]
+    return sum(terms[1:], start=terms[0])
