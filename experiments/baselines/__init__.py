@@ -1,0 +1,1 @@
+"""The hand-made systems that the search is measured against."""
