@@ -20,7 +20,7 @@ from scipy.special import ndtri
 from nas.errors import NasError
 from nas.metrics.eer import detection_curve, eer
 from nas.metrics.scores import Trials
-from nas.visual.look import INK, MUTED, PAPER, RULE, plain, save_figure
+from nas.visual.look import INK, LONGEST_TEXT, MUTED, PAPER, RULE, plain, save_figure
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#A6478B", "#B8860B", "#5F6C7B")
 """One a system, told apart by colour-blind people; the line style changes with each round."""
@@ -90,7 +90,7 @@ def draw_det(pictures: list[SystemPicture]) -> Figure:
     highest = min(max(0.5, *(p.eer / 60 for p in pictures)), 0.95)
     for at, picture in enumerate(pictures):
         colour, style = _line(at)
-        label = f"{plain(picture.name)} ({picture.eer:.2f} %)"
+        label = f"{_label(picture.name)} ({picture.eer:.2f} %)"
         axes.plot(ndtri(picture.far), ndtri(picture.frr), color=colour, linestyle=style, linewidth=1.6, label=label)
         if lowest < picture.eer / 100 < highest:
             place = ndtri(picture.eer / 100)
@@ -121,7 +121,7 @@ def draw_histograms(pictures: list[SystemPicture]) -> Figure:
             axes.stairs(density, picture.edges, fill=True, color=colour, alpha=0.35)
             axes.stairs(density, picture.edges, color=colour, linewidth=1.2, label=label)
         axes.axvline(picture.threshold, color=INK, linewidth=1.0, linestyle="--", label="threshold of the EER")
-        axes.set_title(f"{plain(picture.name)}: EER {picture.eer:.2f} %", fontsize=10, loc="left", color=INK)
+        axes.set_title(f"{_label(picture.name)}: EER {picture.eer:.2f} %", fontsize=10, loc="left", color=INK)
         axes.set_yscale("symlog", linthresh=_linear_up_to(picture))
         axes.set_ylim(bottom=0)
         axes.set_ylabel("density (log)")
@@ -145,13 +145,13 @@ def draw_attacks(pictures: list[SystemPicture]) -> Figure:
         heights = [picture.per_attack.get(attack, np.nan) for attack in attacks]
         hatch = HATCHES[at // len(COLOURS) % len(HATCHES)]
         bars = axes.bar(places, heights, width * 0.92, color=colour, hatch=hatch, edgecolor=PAPER, linewidth=0)
-        bars.set_label(plain(picture.name))
+        bars.set_label(_label(picture.name))
         if len(pictures) <= 2:
             texts = [f"{height:.1f}" if height >= 0 else "" for height in heights]
             for text in axes.bar_label(bars, texts, fontsize=7, padding=1):
                 text.set_path_effects([withStroke(linewidth=2, foreground=PAPER)])
         axes.axhline(picture.eer, color=colour, linewidth=1.0, linestyle=style if at else "--", zorder=0)
-    axes.set_xticks(np.arange(len(attacks)), [plain(attack, 14) for attack in attacks])
+    axes.set_xticks(np.arange(len(attacks)), [_label(attack, 14) for attack in attacks])
     if len(attacks) > 16 or max(map(len, attacks)) > 6:
         axes.tick_params(axis="x", labelrotation=60)
     axes.set_ylabel("EER (%), pooled as a line")
@@ -192,6 +192,12 @@ def _linear_up_to(picture: SystemPicture) -> float:
     """Half of the smallest density that is drawn: below it the logarithmic axis turns linear, to reach zero."""
     densities = np.concatenate([picture.bonafide_density, picture.spoof_density])
     return float(densities[densities > 0].min() / 2)
+
+
+def _label(name: str, longest: int = LONGEST_TEXT) -> str:
+    """A name fit to draw: dollar signs are no formulas, and a legend leaves out what begins with an underscore."""
+    text = plain(name, longest).replace("$", r"\$")
+    return f" {text}" if text.startswith("_") else text
 
 
 def _line(at: int) -> tuple[str, str]:
