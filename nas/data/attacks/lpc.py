@@ -83,7 +83,10 @@ def track_pitch(waveform: np.ndarray, length: int, threshold: float = 0.45) -> n
     shortest, longest = int(RATE / HIGHEST_PITCH), int(RATE / LOWEST_PITCH)
     lags = slice(shortest, longest + 1)
     normalised = autocorrelation[:, lags] / np.maximum(autocorrelation[:, :1], 1e-9) * (window[0] / window[lags])
-    best = normalised.argmax(1)
+    # Multiples of the period score as high: the shortest lag that is a peak of nearly that height is the period.
+    inner = normalised[:, 1:-1]
+    peaks = (inner >= normalised[:, :-2]) & (inner >= normalised[:, 2:]) & (inner > 0.9 * inner.max(1, keepdims=True))
+    best = np.where(peaks.any(1), 1 + peaks.argmax(1), normalised.argmax(1))
     energy = np.mean(np.square(frames), axis=1)
     voiced = (normalised.max(1) > threshold) & (energy > 1e-4 * max(float(energy.max()), 1e-12))
     pitch = np.where(voiced, RATE / (shortest + best), 0.0)
