@@ -75,6 +75,25 @@ def test_every_form_reads_the_same(tmp_path: Path, scores: str, protocol: str | 
         assert dict(zip(trials.utterance, trials.speaker, strict=True))["u4"] == "s2"
 
 
+def test_first_form_of_asvspoof5(tmp_path: Path) -> None:
+    trials = read_scores(file_of(tmp_path, "s1 u1 6.9 bonafide\ns2 u2 -2.3 spoof\n"))
+    assert (trials.utterance.tolist(), trials.label.tolist(), trials.score.tolist()) == (
+        ["u1", "u2"],
+        [1, 0],
+        [6.9, -2.3],
+    )
+    assert trials.speaker is not None
+    assert trials.speaker.tolist() == ["s1", "s2"]
+    with pytest.raises(NasError, match="line 2: the key of a trial is bonafide or spoof, not 'target'"):
+        read_scores(file_of(tmp_path, "s1 u1 6.9 bonafide\ns2 u2 -2.3 target\n"))
+
+
+def test_full_key_of_asvspoof5(tmp_path: Path) -> None:
+    text = "trial_anon cm-label attack_anon codec\nu1 bonafide bonafide -\nu2 spoof A17 C05\n"
+    key = read_key(file_of(tmp_path, text, "key.tsv"))
+    assert (key.utterance.tolist(), key.attack.tolist(), key.label.tolist()) == (["u1", "u2"], ["-", "A17"], [1, 0])
+
+
 def test_protocol_of_two_columns_and_unknown_attacks(tmp_path: Path) -> None:
     key = file_of(tmp_path, "filename cm-label\nu1 bonafide\nu2 spoof\n", "key.tsv")
     assert read_scores(file_of(tmp_path, "u1 1\nu2 0\n"), key).attack.tolist() == ["-", "-"]

@@ -14,6 +14,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from nas.errors import NasError
 from nas.metrics.comparison import Spread, markdown_table
@@ -173,7 +174,7 @@ def read_measured(table: str, path: str | Path) -> Mapping[str, Value]:
         NasError: there is no such table, or the file is not such JSON.
     """
     try:
-        content = json.loads(read_text(path, "file of measured values"))
+        content: Any = json.loads(read_text(path, "file of measured values"))
     except json.JSONDecodeError as error:
         raise NasError(f"{path}, line {error.lineno}: not the JSON of an evaluation: {error.msg}") from error
     if isinstance(content, dict) and isinstance(content.get("metrics"), dict):
@@ -183,7 +184,7 @@ def read_measured(table: str, path: str | Path) -> Mapping[str, Value]:
         raise NasError(f"{path}: not the JSON of an evaluation, which is an object with the keys eer, min_tdcf, ...")
     values: dict[str, Value] = {}
     for column in _table(table).columns:
-        value = content.get(column.key)
+        value: Any = content.get(column.key)
         wanted: type | tuple[type, ...] = (int, float) if column.form else (int, float, str)
         if value is not None and (isinstance(value, bool) or not isinstance(value, wanted)):
             raise NasError(f"{path}: {column.key} cannot be {json.dumps(value)[:40]}")

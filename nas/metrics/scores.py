@@ -6,6 +6,7 @@ form                     a line                                                 
 ours, ASVspoof 2019      UTTERANCE ATTACK KEY SCORE                                        the file itself
 two columns              UTTERANCE SCORE (also how ASVspoof 2021 systems submit)           a protocol
 ASVspoof 5               a header line `filename cm-score`, separated by tabs              a protocol
+ASVspoof 5, first form   SPEAKER UTTERANCE SCORE KEY                                       the file itself
 CSV                      a header line naming utterance and score, key, attack, speaker    the file, or protocol
 =======================  ================================================================  ====================
 
@@ -27,7 +28,7 @@ from numpy.typing import NDArray
 from nas.errors import NasError
 from nas.files import write_text
 from nas.metrics.eer import roc_area
-from nas.metrics.keys import NO_ATTACK, Key, duplicates, key_label, parse_attack, read_key, utterance_name
+from nas.metrics.keys import KEY_LABELS, NO_ATTACK, Key, duplicates, key_label, parse_attack, read_key, utterance_name
 from nas.metrics.table import Table, read_table
 from nas.metrics.textfile import named, read_lines, score_value
 
@@ -210,17 +211,28 @@ def _from_columns(path: str | Path, lines: list[tuple[int, str]], key: Key | Non
                 f"{path}, line {number}: {len(row)} columns where the first line has {width}; "
                 f"every line must have the same columns"
             )
-    scores = [score_value(row[-1], path, number) for (number, _), row in zip(lines, rows, strict=True)]
-    names = [utterance_name(row[0]) for row in rows]
+    numbers = [number for number, _ in lines]
+    speaker_first = width == 4 and rows[0][3].lower() in KEY_LABELS and _is_number(rows[0][2])
+    name_at, score_at, key_at = (1, 2, 3) if speaker_first else (0, width - 1, 2)
+    scores = [score_value(row[score_at], path, number) for number, row in zip(numbers, rows, strict=True)]
+    names = [utterance_name(row[name_at]) for row in rows]
     _refuse_duplicates(names, str(path))
     if width == 4:
-        labels = [key_label(row[2], path, number) for (number, _), row in zip(lines, rows, strict=True)]
-        attacks = [
-            parse_attack(row[1], label, path, number)
-            for (number, _), row, label in zip(lines, rows, labels, strict=True)
-        ]
+        labels = [key_label(row[key_at], path, number) for number, row in zip(numbers, rows, strict=True)]
+        if speaker_first:
+            return _trials(names, [NO_ATTACK] * len(names), labels, scores, [row[0] for row in rows], path)
+        cells = zip(numbers, rows, labels, strict=True)
+        attacks = [parse_attack(row[1], label, path, number) for number, row, label in cells]
         return _trials(names, attacks, labels, scores, None, path)
     return _unlabelled(path, names, scores, key)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _unknown_form(fields: list[str], line: str) -> str:

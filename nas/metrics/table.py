@@ -10,9 +10,20 @@ from pathlib import Path
 from nas.errors import NasError
 
 COLUMNS: dict[str, tuple[str, ...]] = {
-    "utterance": ("utterance", "utt", "utt_id", "filename", "file_name", "file", "path", "trial", "trial_id"),
+    "utterance": (
+        "utterance",
+        "utt",
+        "utt_id",
+        "filename",
+        "file_name",
+        "file",
+        "path",
+        "trial",
+        "trial_id",
+        "trial_anon",
+    ),
     "key": ("key", "label", "cm-label", "cm_label"),
-    "attack": ("attack", "attack_id", "attack_label"),
+    "attack": ("attack", "attack_id", "attack_label", "attack_anon"),
     "speaker": ("speaker", "speaker_id", "spk"),
 }
 """Names, in lower case, by which the columns of other people's files are known."""
