@@ -26,8 +26,8 @@ BAND_DB = 45.0
 class Cues:
     """One utterance.
 
-    `steps` tells a coarse codec by the grid it leaves: how many of the small int16 values occur, relative to how many
-    would if none were missing (about 1 for speech of 16 bits, 0.3 and less after 8-bit mu-law).
+    `steps` tells a coarse codec by the grid it leaves: how many of the small int16 values occur, relative to half of how
+    many would if none were missing (1 for speech of 16 bits, about 0.2 after 8-bit mu-law).
     """
 
     level: float
@@ -97,5 +97,5 @@ def _steps(waveform: np.ndarray) -> float:
     values = 2 * width + 1
     # So many of the values would occur if the samples fell on all of them alike, however loud or short the utterance.
     expected = values * -np.expm1(-len(inner) / values)
-    share = min(1.0, len(np.unique(inner)) / max(expected, 1.0))
-    return round(10 * share) / 10  # a finer value would only tell the level
+    share = len(np.unique(inner)) / max(expected, 1.0)
+    return min(1.0, round(20 * share) / 10)  # a finer value, or one above a half, would only tell level and duration
