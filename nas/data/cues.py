@@ -26,8 +26,8 @@ BAND_DB = 45.0
 class Cues:
     """One utterance.
 
-    `steps` tells a coarse codec by the grid it leaves: how many of the small int16 values occur, relative to half of how
-    many would if none were missing (1 for speech of 16 bits, about 0.2 after 8-bit mu-law).
+    `steps` tells a coarse codec by the grid it leaves: how many of the small int16 values occur, relative to half of
+    how many would if none were missing (1 for speech of 16 bits, about 0.2 after 8-bit mu-law).
     """
 
     level: float
