@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,10 +55,11 @@ def find_speech(folders: Sequence[str | Path], speaker_pattern: str | None = Non
 def _in_folder(folder: Path, index: int, pattern: re.Pattern[str] | None) -> list[Speech]:
     if not folder.is_dir():
         raise NasError(f"there is no folder {folder} to take human speech from")
-    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in AUDIO_SUFFIXES and path.is_file())
+    below = sorted(_files(folder))
+    files = [path for path in below if path.suffix.lower() in AUDIO_SUFFIXES]
     if not files:
         raise NasError(f"the folder {folder} has no audio in it ({', '.join(AUDIO_SUFFIXES)})")
-    protocol = None if pattern else _protocol(folder)
+    protocol = None if pattern else _protocol(folder, below)
     if protocol is None:
         return [Speech(path, path.stem, _speaker(path, folder, pattern), index) for path in files]
     by_name = {path.stem: path for path in files}
@@ -87,9 +89,21 @@ def _speaker(path: Path, folder: Path, pattern: re.Pattern[str] | None) -> str:
     )
 
 
-def _protocol(folder: Path) -> dict[str, str] | None:
+def _files(folder: Path) -> Iterator[Path]:
+    """All files below the folder, links to folders followed, each folder once."""
+    seen: set[str] = set()
+    for place, names, files in os.walk(folder, followlinks=True):
+        real = os.path.realpath(place)
+        if real in seen:
+            names.clear()
+            continue
+        seen.add(real)
+        yield from (Path(place, name) for name in files)
+
+
+def _protocol(folder: Path, below: Sequence[Path]) -> dict[str, str] | None:
     """utterance -> speaker of the bona fide lines of all protocols in or beside the folder; None without a protocol."""
-    candidates = [folder.parent / "protocol.txt", *sorted(folder.rglob("*"))]
+    candidates = [folder.parent / "protocol.txt", *below]
     protocols = [path for path in candidates if path.suffix in (".txt", ".trn", ".trl") and _is_protocol(path)]
     if not protocols:
         return None
