@@ -75,6 +75,12 @@ def test_every_form_reads_the_same(tmp_path: Path, scores: str, protocol: str | 
         assert dict(zip(trials.utterance, trials.speaker, strict=True))["u4"] == "s2"
 
 
+def test_utterances_may_be_named_like_columns(tmp_path: Path) -> None:
+    protocol = file_of(tmp_path, "s1 file - - bonafide\ns1 path - A07 spoof\n", "protocol.txt")
+    assert read_scores(file_of(tmp_path, "file - bonafide 1\npath A07 spoof 0\n"), protocol).label.tolist() == [1, 0]
+    assert read_scores(file_of(tmp_path, "file 1\npath 0\n"), protocol).label.tolist() == [1, 0]
+
+
 def test_first_form_of_asvspoof5(tmp_path: Path) -> None:
     trials = read_scores(file_of(tmp_path, "s1 u1 6.9 bonafide\ns2 u2 -2.3 spoof\n"))
     assert (trials.utterance.tolist(), trials.label.tolist(), trials.score.tolist()) == (
@@ -161,6 +167,12 @@ MALFORMED = {
     "CSV with a short row": ("utterance,score,key\nu1,1\n", None, "line 2: 2 columns where the header names 3"),
     "CSV with an empty score": ("utterance,score,key\nu1,,bonafide\n", None, "line 2: the score is empty"),
     "CSV without a name": ("utterance,score,key\n,1,bonafide\n", None, "line 2: the utterance is empty"),
+    "CSV with an open quote": (
+        'utterance,score,key\n"u1,1,bonafide\n',
+        None,
+        "line 2: 1 columns where the header names 3",
+    ),
+    "CSV with an endless cell": ("utterance,score,key\nu1,1," + "x" * 200_000, None, "line 2: 0 columns where the"),
     "header only": ("utterance,score,key\n", None, "a header but no trials"),
     "CSV without keys": ("utterance,score\nu1,1\n", None, "no keys: name the protocol"),
     "protocol with wrong columns": (SCORES_2, "s1 u1 - bonafide\n", "line 1: a protocol line has five columns.*not 4"),

@@ -171,7 +171,9 @@ def evaluate_trials(
     if bootstrap is not None:
         per_attack = set(trials.attacks) != {"-"}
         values = resample([trials], bootstrap, asv, edition, point, per_attack)[0]
-        intervals = {name: Interval.of(drawn, bootstrap.level) for name, drawn in values.items()}
+        # An attack of very few trials may never be drawn and gets no interval; the pooled EER must have one.
+        kept = {name: drawn for name, drawn in values.items() if name == "eer" or np.isfinite(drawn).any()}
+        intervals = {name: Interval.of(drawn, bootstrap.level) for name, drawn in kept.items()}
     return Evaluation(
         eer=100 * point_eer.value,
         eer_threshold=point_eer.threshold,

@@ -184,9 +184,9 @@ def read_measured(table: str, path: str | Path) -> Mapping[str, Value]:
         raise NasError(f"{path}: not the JSON of an evaluation, which is an object with the keys eer, min_tdcf, ...")
     values: dict[str, Value] = {}
     for column in _table(table).columns:
-        value: Any = content.get(column.key)
-        wanted: type | tuple[type, ...] = (int, float) if column.form else (int, float, str)
-        if value is not None and (isinstance(value, bool) or not isinstance(value, wanted)):
+        value = content.get(column.key)
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not (value is None or number or (isinstance(value, str) and not column.form)):
             raise NasError(f"{path}: {column.key} cannot be {json.dumps(value)[:40]}")
         values[column.key] = value
     if all(value is None for value in values.values()):

@@ -30,7 +30,7 @@ from nas.files import write_text
 from nas.metrics.eer import roc_area
 from nas.metrics.keys import KEY_LABELS, NO_ATTACK, Key, duplicates, key_label, parse_attack, read_key, utterance_name
 from nas.metrics.table import Table, read_table
-from nas.metrics.textfile import named, read_lines, score_value
+from nas.metrics.textfile import is_number, named, read_lines, score_value
 
 Higher = Literal["bonafide", "spoof"]
 Direction = Literal["stated", "detected", "negated"]
@@ -212,7 +212,7 @@ def _from_columns(path: str | Path, lines: list[tuple[int, str]], key: Key | Non
                 f"every line must have the same columns"
             )
     numbers = [number for number, _ in lines]
-    speaker_first = width == 4 and rows[0][3].lower() in KEY_LABELS and _is_number(rows[0][2])
+    speaker_first = width == 4 and rows[0][3].lower() in KEY_LABELS and is_number(rows[0][2])
     name_at, score_at, key_at = (1, 2, 3) if speaker_first else (0, width - 1, 2)
     scores = [score_value(row[score_at], path, number) for number, row in zip(numbers, rows, strict=True)]
     names = [utterance_name(row[name_at]) for row in rows]
@@ -225,14 +225,6 @@ def _from_columns(path: str | Path, lines: list[tuple[int, str]], key: Key | Non
         attacks = [parse_attack(row[1], label, path, number) for number, row, label in cells]
         return _trials(names, attacks, labels, scores, None, path)
     return _unlabelled(path, names, scores, key)
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
 
 
 def _unknown_form(fields: list[str], line: str) -> str:

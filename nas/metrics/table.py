@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nas.errors import NasError
+from nas.metrics.textfile import is_number
 
 COLUMNS: dict[str, tuple[str, ...]] = {
     "utterance": (
@@ -48,7 +49,7 @@ class Table:
 
 
 def read_table(path: str | Path, lines: list[tuple[int, str]], required: Mapping[str, tuple[str, ...]]) -> Table | None:
-    """The table, or None where the first line is no header (it does not name an utterance column).
+    """The table, or None where the first line is no header: it does not name an utterance column, or holds values.
 
     `required` names the columns that the table must have besides the utterance, with further names they go by.
 
@@ -62,7 +63,7 @@ def read_table(path: str | Path, lines: list[tuple[int, str]], required: Mapping
     places: dict[str, list[int]] = {}
     for name, known in {**COLUMNS, **{key: COLUMNS.get(key, ()) + more for key, more in required.items()}}.items():
         places[name] = [at for at, title in enumerate(split) if title.lower() in known]
-    if not places["utterance"]:
+    if not places["utterance"] or any(_is_value(cell) for cell in split):
         return None
     for name, found in places.items():
         if len(found) > 1:
@@ -86,7 +87,16 @@ def read_table(path: str | Path, lines: list[tuple[int, str]], required: Mapping
     return Table(columns, [number for number, _ in lines[1:]])
 
 
+def _is_value(cell: str) -> bool:
+    """Whether a cell of the first line shows that it is a trial already."""
+    return cell.lower() in ("bonafide", "spoof") or is_number(cell)
+
+
 def _split(line: str, delimiter: str | None) -> list[str]:
+    """The cells of a line; a cell that breaks off (an open quote) shows in their number."""
     if delimiter is None:
         return line.split()
-    return [cell.strip() for cell in next(csv.reader([line], delimiter=delimiter), [])]
+    try:
+        return [cell.strip() for cell in next(csv.reader([line], delimiter=delimiter), [])]
+    except csv.Error:  # A cell beyond the reader's limit, or a carriage return within the line.
+        return []

@@ -57,6 +57,15 @@ def score_value(text: str, path: str | Path, line: int) -> float:
         raise NasError(f"{path}, line {line}: the score {shortened(text)!r} is not a number{hint}") from None
 
 
+def is_number(text: str) -> bool:
+    """Whether a field could be a score."""
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
 def shortened(text: str, length: int = 40) -> str:
     """The text, cut where it is too long for a sentence."""
     return text if len(text) <= length else text[: length - 3] + "..."
