@@ -127,6 +127,7 @@ def build_corpus(
     allowed = {name: tuple(attacks) + (tuple(evaluation_only) if name == "eval" else ()) for name in PARTITIONS}
     work = _Work(speech[0], "", (), output, seed, chain, options)
     plan = _plan(work, speech, partition_of, allowed, spoofs_per_utterance)
+    _sweep(output)
     finished = _finished(output)
     todo = [work for work in plan if work.speech.utterance not in finished]
     with (output / "progress.jsonl").open("a", encoding="utf-8") as journal:
@@ -309,6 +310,13 @@ def _claim(output: Path, settings: dict[str, object]) -> None:
     ]
     if different:
         raise NasError(f"{output} holds a corpus built with another {', '.join(different)}; give another folder")
+
+
+def _sweep(output: Path) -> None:
+    """Remove what a killed process left of the files that it was writing."""
+    for name in PARTITIONS:
+        for stray in output.glob(f"{name}/.*.tmp"):
+            stray.unlink(missing_ok=True)
 
 
 def _finished(output: Path) -> dict[str, list[Row]]:

@@ -30,10 +30,12 @@ def espeak(
     }
     data = str(Path(loader.get_data_path()).parent)
     command = [sys.executable, "-I", str(Path(__file__).with_name("espeak_process.py"))]
-    command += [loader.get_library_path(), data, voice, *(str(value) for value in settings.values())]
+    command += [loader.get_library_path(), data]
+    sound = [voice, *(str(value) for value in settings.values())]
 
     def speak(text: str) -> np.ndarray:
-        done = subprocess.run(command, input=text.encode(), capture_output=True, check=False)  # noqa: S603
+        seed = str(random.integers(1, 2**31))
+        done = subprocess.run([*command, seed, *sound], input=text.encode(), capture_output=True, check=False)  # noqa: S603
         if done.returncode != 0 or len(done.stdout) <= 4:
             raise NasError(
                 f"eSpeak NG failed with voice {voice!r} (code {done.returncode}): {done.stderr.decode()[-200:]}"

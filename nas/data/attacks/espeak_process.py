@@ -1,7 +1,8 @@
-"""A process of its own for eSpeak NG: `python espeak_process.py LIBRARY DATA VOICE RATE PITCH RANGE < text > samples`.
+"""A process of its own for eSpeak NG: `python espeak_process.py LIBRARY DATA SEED VOICE RATE PITCH RANGE < text`.
 
-The engine's noise and phase go on from one sentence to the next and cannot be set back, so that the same text sounds
-a little different each time. In a process that speaks once, it is always the same. Standard library only.
+The engine's phases go on from one sentence to the next and cannot be set back, and its random numbers begin with the
+time of day, so that the same text sounds a little different each time. In a process that speaks once and sets the seed
+(eSpeak NG 1.52 and later), it is always the same. Standard library only.
 Writes the sample rate (4 bytes, little-endian) and the 16-bit samples.
 """
 
@@ -15,7 +16,7 @@ _RATE, _PITCH, _RANGE = 1, 3, 4
 """Numbers of eSpeak NG's speak_lib.h."""
 
 
-def main(library: str, data: str, voice: str, rate: str, pitch: str, pitch_range: str) -> int:
+def main(library: str, data: str, seed: str, voice: str, rate: str, pitch: str, pitch_range: str) -> int:
     engine = ctypes.CDLL(library)
     samples = bytearray()
 
@@ -28,6 +29,7 @@ def main(library: str, data: str, voice: str, rate: str, pitch: str, pitch_range
     sample_rate = engine.espeak_Initialize(_SYNCHRONOUS, 0, data.encode(), 0)
     if sample_rate <= 0:
         return 1
+    engine.espeak_ng_SetRandSeed(ctypes.c_long(int(seed)))
     engine.espeak_SetSynthCallback(collect)
     if engine.espeak_SetVoiceByName(voice.encode()) != 0:
         return 2
