@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nas.errors import NasError
-from nas.metrics import ScoreDirectionWarning, Trials, eer, read_key, read_scores, write_scores
+from nas.metrics import ScoreDirectionWarning, Trials, eer, read_asv_scores, read_key, read_scores, write_scores
 from nas.metrics.scores import same_trials
 
 OURS = "u1 - bonafide 1.5\nu2 A07 spoof -0.25\nu3 - bonafide 2\nu4 A08 spoof -1e-3\n"
@@ -257,6 +257,52 @@ def test_what_is_written_is_read_back_exactly(tmp_path_factory: pytest.TempPathF
     assert again.attack.tolist() == trials.attack.tolist()
     assert again.label.tolist() == trials.label.tolist()
     assert again.score.tobytes() == trials.score.tobytes()
+
+
+pieces = st.sampled_from(
+    [
+        "u1",
+        "u2",
+        "-",
+        "A07",
+        "bonafide",
+        "spoof",
+        "1.5",
+        "nan",
+        "1,5",
+        "file",
+        "score",
+        "key",
+        ",",
+        ";",
+        "\t",
+        '"',
+        "\r",
+        "\x85",
+        " ",
+    ]
+)
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.one_of(
+        st.binary(max_size=60),
+        st.lists(st.lists(pieces, max_size=6).map(" ".join), max_size=5).map(lambda rows: "\n".join(rows).encode()),
+        st.lists(st.lists(pieces, max_size=9).map("".join), max_size=5).map(lambda rows: "\n".join(rows).encode()),
+    )
+)
+def test_any_bytes_are_trials_or_one_sentence(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
+    path = tmp_path_factory.getbasetemp() / "fuzz.txt"
+    path.write_bytes(content)
+    for read in (lambda: read_scores(path, higher="bonafide"), lambda: read_key(path), lambda: read_asv_scores(path)):
+        sentence = "fuzz.txt"
+        try:
+            read()
+        except NasError as error:
+            sentence = str(error)
+        assert "fuzz.txt" in sentence
+        assert "\n" not in sentence
 
 
 def test_written_form_and_atomicity(tmp_path: Path) -> None:

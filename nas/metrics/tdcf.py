@@ -177,4 +177,7 @@ def read_asv_scores(path: str | Path) -> ASVErrors:
     for key, found in scores.items():
         if not found:
             raise NasError(f"{path}: an ASV score file needs target, nontarget and spoof trials, but has no {key} ones")
-    return ASVErrors.from_scores(scores["target"], scores["nontarget"], scores["spoof"], sources)
+    try:
+        return ASVErrors.from_scores(scores["target"], scores["nontarget"], scores["spoof"], sources)
+    except NasError as error:
+        raise NasError(f"{path}: {error}") from error
