@@ -15,7 +15,7 @@ from nas.networks.raw_pcdarts import CellPlan
 from nas.space import SearchSpace
 from nas.supernet.differentiable import Given, nodes
 from nas.supernet.folding import Statistics
-from nas.supernet.fused import FusedNodes, Layout, regroup
+from nas.supernet.fused import FusedNodes, Layout, Passes, regroup
 from nas.supernet.per_edge import SearchCell
 
 
@@ -26,7 +26,7 @@ class FoldedCell(SearchCell):
 
     Args:
         space, plan, partial: as of `SearchCell`.
-        compiled: fuse the elementwise passes with `torch.compile`.
+        passes: what runs the elementwise passes (`fused.Passes`).
         recompute: keep only the two inputs for the backward pass and compute the rest again.
 
     Raises:
@@ -34,12 +34,12 @@ class FoldedCell(SearchCell):
     """
 
     def __init__(
-        self, space: SearchSpace, plan: CellPlan, partial: int, compiled: bool = False, recompute: bool = False
+        self, space: SearchSpace, plan: CellPlan, partial: int, passes: Passes = "auto", recompute: bool = False
     ) -> None:
         super().__init__(space, plan, partial)
         norms = [module for module in self.edges.modules() if isinstance(module, nn.BatchNorm1d)]
         eps = norms[0].eps if norms else 1e-5
-        self.layout = Layout.of(space, plan.channels, partial, eps, compiled=compiled, recompute=recompute)
+        self.layout = Layout.of(space, plan.channels, partial, eps, passes=passes, recompute=recompute)
 
     def forward(self, s0: Tensor, s1: Tensor, a: Tensor, b: Tensor) -> Tensor:
         """a [E, K] and b [E] are the weights of `Architecture.weights`."""

@@ -10,18 +10,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from nas.space import Pool, SearchSpace
-from nas.supernet import passes
+from nas.supernet import native, passes
 from nas.supernet.folding import Kinds, StateMoments, Statistics, autocorrelations, fold_edges
 
 Weights = tuple[tuple[Tensor, ...], ...]
 """For each linear primitive its convolutions' weights, stacked over edges."""
+
+
+Passes = Literal["auto", "torch", "inductor", "native"]
+"""What runs the elementwise passes: torch operations, the same compiled by inductor, or C (CPU). Auto: C if it can."""
 
 
 @dataclass(frozen=True)
@@ -35,11 +39,11 @@ class Layout:
     leaving: tuple[tuple[int, ...], ...]
     """For each state that edges leave, these edges, by rising target."""
     eps: float
-    compiled: bool = False
+    passes: Passes = "auto"
     recompute: bool = False
 
     @classmethod
-    def of(cls, space: SearchSpace, channels: int, partial: int, eps: float, **options: bool) -> Layout:
+    def of(cls, space: SearchSpace, channels: int, partial: int, eps: float, **options: Any) -> Layout:
         topology = space.topology
         leaving = tuple(
             tuple(edge for edge, (source, _) in enumerate(topology.edges) if source == state)
@@ -65,10 +69,12 @@ class Layout:
 _COMPILED: dict[str, Callable[..., Any]] = {}
 
 
-def _pass(name: str, compiled: bool) -> Callable[..., Any]:
-    """A function of `passes`, compiled once for all cells where that is wanted."""
+def chosen(name: str, layout: Layout, x: Tensor) -> Callable[..., Any]:
+    """The implementation of a pass (a function of `passes`) for tensors like x."""
+    if layout.passes in ("auto", "native") and native.available(x):
+        return getattr(native, name)
     plain: Callable[..., Any] = getattr(passes, name)
-    if not compiled:
+    if layout.passes != "inductor":
         return plain
     if name not in _COMPILED:
         _COMPILED[name] = torch.compile(plain, dynamic=True)
@@ -110,29 +116,24 @@ def run(
         Nodes after max-pool 2, [B, N C, T // 2]; the tape; per state the means and variances of its candidates:
         of linear primitives [linear, J, C'] each, of pools [pools, C'] each.
     """
-    kinds, reach, active, nodes = layout.kinds, layout.kinds.reach, layout.active, layout.nodes
+    reach, active, nodes = layout.kinds.reach, layout.active, layout.nodes
     batch, channels, frames = x0.shape
-    sources, width, rows = nodes + 1, x0.shape[2] + 4 * reach, 1 + len(layout.pools)
-    padded = x0.new_empty(batch, sources, active, width)
-    basis = x0.new_empty(batch, sources, rows, active * frames)
+    padded = x0.new_empty(batch, nodes + 1, active, frames + 4 * reach)
     states = x0.new_empty(batch, nodes, channels, frames)
     tape = Tape(padded, states)
     statistics: list[Tensor] = []
-    for source in range(sources):
+    for source in range(nodes + 1):
         x = (x0, x1)[source] if source < 2 else states[:, source - 2]
-        p, z, shift, means, variances = _pass("prepare", layout.compiled)(
-            x[:, :active], layout.pools, reach, layout.eps
-        )
-        padded[:, source] = p
-        basis[:, source] = z.flatten(2)
+        prepare = chosen("prepare", layout, x0)
+        shift, means, variances = prepare(x[:, :active], padded[:, source], layout.pools, reach)
         tape.pool_means.append(means)
         tape.pool_scales.append((variances + layout.eps).rsqrt())
         leaves, moved = fold(layout, source, padded[:, source], shift, frames, a, b, weights, needs)
         tape.leaves.append(leaves)
         statistics += [*moved, means, variances]
         if source >= 1:
-            _node(layout, source - 1, x0, x1, tape, basis, b)
-    return passes.halve(states.flatten(1, 2)), tape, statistics
+            _node(layout, source - 1, x0, x1, tape, b)
+    return chosen("halve", layout, x0)(states.flatten(1, 2)), tape, statistics
 
 
 def fold(
@@ -164,39 +165,33 @@ def fold(
     return Leaves(moments, leaf_a, leaf_b, flat, merged, bias, scales), [s.detach() for s in moved]
 
 
-def _node(layout: Layout, node: int, x0: Tensor, x1: Tensor, tape: Tape, basis: Tensor, b: Tensor) -> None:
+def _node(layout: Layout, node: int, x0: Tensor, x1: Tensor, tape: Tape, b: Tensor) -> None:
     """Write the state of an intermediate node: one convolution, one weighted sum, the bypass."""
     kinds, active, reach = layout.kinds, layout.active, layout.kinds.reach
-    batch, channels, frames = x0.shape
+    batch, _, frames = x0.shape
     sources = node + 2
     # Position of this node among the targets of each source: all nodes for the two inputs, then one less each.
     slots = [node - max(0, source - 1) for source in range(sources)]
+    leaves = [(tape.leaves[source], slot) for source, slot in enumerate(slots)]
     with torch.no_grad():
-        scales = torch.cat([tape.leaves[s].scales[slots[s]] for s in range(sources)])
+        out = x0.new_zeros(batch, active, frames)
         if kinds.linear:
-            bias = torch.stack([tape.leaves[s].bias[slots[s]] for s in range(sources)]).sum(0)
-            mix = bias[None, :, None].expand(batch, active, frames)
-            merged = torch.cat([tape.leaves[s].merged[:, slots[s]] for s in range(sources)], dim=2)
+            out += torch.stack([leaf.bias[slot] for leaf, slot in leaves]).sum(0)[:, None]
+            merged = torch.cat([leaf.merged[:, slot] for leaf, slot in leaves], dim=2)
             u = tape.padded[:, :sources].flatten(1, 2)
-            out = torch.empty_like(x0[:, :active], memory_format=torch.contiguous_format)
             for kernel, tap in zip(merged, kinds.taps, strict=True):
                 start = 2 * reach + tap
-                torch.baddbmm(mix, kernel.expand(batch, -1, -1), u[:, :, start : start + frames], out=out)
-                mix = out
-        else:
-            out = torch.zeros_like(x0[:, :active], memory_format=torch.contiguous_format)
-        flat = out.view(batch, -1)
-        for n in range(batch):
-            flat[n].addmv_(basis[n, :sources].flatten(0, 1).t(), scales)
-        interleaved = tape.nodes[:, node].unflatten(1, (active, layout.partial))
-        interleaved[:, :, 0] = out
-        if layout.partial > 1:
-            weights = [b[layout.span(s)][slots[s]] for s in range(sources)]
-            rest = weights[0] * x0[:, active:]
-            rest.addcmul_(x1[:, active:], weights[1])
-            for s in range(2, sources):
-                rest.addcmul_(tape.nodes[:, s - 2, active:], weights[s])
-            interleaved[:, :, 1:] = rest.unflatten(1, (layout.partial - 1, active)).transpose(1, 2)
+                out.baddbmm_(kernel.expand(batch, -1, -1), u[:, :, start : start + frames])
+        chosen("mix_node", layout, x0)(
+            out,
+            [x0, x1, *tape.nodes[:, :node].unbind(1)],
+            torch.stack([leaf.scales[slot] for leaf, slot in leaves]),
+            torch.stack(tape.pool_means[:sources]),
+            torch.stack(tape.pool_scales[:sources]),
+            torch.stack([b[layout.span(source)][slot] for source, slot in enumerate(slots)]),
+            tape.nodes[:, node],
+            layout.pools,
+        )
 
 
 def run_backward(
@@ -209,7 +204,7 @@ def run_backward(
     needs: dict[str, bool],
 ) -> tuple[list[Tensor | None], Tensor | None, Tensor | None, list[Tensor] | None]:
     """Gradients of x0 and x1 (a list), a, b and the weights, from that of the pooled nodes [B, N C, T // 2]."""
-    kinds, active, reach, nodes = layout.kinds, layout.active, layout.kinds.reach, layout.nodes
+    active, reach, nodes = layout.active, layout.kinds.reach, layout.nodes
     batch, channels, frames = x0.shape
     mixes = x0.new_zeros(batch, nodes, active, frames + 2 * reach)
     inner = mixes[..., reach : reach + frames]
@@ -222,34 +217,26 @@ def run_backward(
     dweights: list[list[Tensor]] = []
     for state in range(nodes + 1, -1, -1):
         x = (x0, x1)[state] if state < 2 else states[:, state - 2]
-        full = passes.halve_backward(pooled[:, state - 2], x) if state >= 2 else None
+        full = chosen("halve_backward", layout, x)(pooled[:, state - 2], x) if state >= 2 else None
         if state < nodes + 1:
             first = max(0, state - 1)
-            leaves = tape.leaves[state]
-            wanted = needs[f"x{min(state, 2)}"]
-            targets = inner[:, first:]
-            products, sums = _pass("project", layout.compiled)(
-                x[:, :active], targets, layout.pools, tape.pool_means[state], tape.pool_scales[state]
-            )
+            leaves, means, scales = tape.leaves[state], tape.pool_means[state], tape.pool_scales[state]
+            targets, rest = inner[:, first:], bypasses[:, first:]
+            products, sums, direct = chosen("project", layout, x)(x, targets, means, scales, rest, layout.pools)
             small = _small_backward(layout, leaves, tape.padded[:, state], mixes[:, first:], products, sums, needs)
             if needs["architecture"]:
-                direct = [(bypasses[:, j] * x[:, active:]).sum() for j in range(first, nodes)]
                 da.insert(0, small[0])
-                db.insert(0, small[1] + torch.stack(direct))
+                db.insert(0, small[1] + direct)
             if needs["weights"]:
                 dweights.insert(0, small[2])
-            if not wanted:
+            if not needs[f"x{min(state, 2)}"]:
                 continue
-            if full is None:
-                full = torch.zeros_like(x)
+            full = torch.zeros_like(x) if full is None else full
             du = _states_backward(layout, leaves, tape.padded[:, state], mixes[:, first:], small[3], frames)
-            full[:, :active] += _pass("collect", layout.compiled)(
-                x[:, :active], du, targets, leaves.scales.detach(), products, sums,
-                layout.pools, tape.pool_means[state], tape.pool_scales[state],
+            chosen("collect", layout, x)(
+                x, du, targets, leaves.scales.detach(), products, sums, means, scales, rest,
+                b[layout.span(state)], full, layout.pools,
             )  # fmt: skip
-            rest = full[:, active:]
-            for j, weight in zip(range(first, nodes), b[layout.span(state)], strict=True):
-                rest.addcmul_(bypasses[:, j], weight)
         assert full is not None
         if state >= 2:
             interleaved = full.unflatten(1, (active, layout.partial))
@@ -317,10 +304,7 @@ def _states_backward(
         start = reach - tap
         out.baddbmm_(kernel.flatten(0, 1).t().expand(batch, -1, -1), y[:, :, start : start + frames])
     for matrix, lag in zip(correlations, kinds.lags, strict=True):
-        if lag == 0:
-            terms = [(matrix + matrix.t(), 0)]
-        else:
-            terms = [(matrix, lag), (matrix.t(), -lag)]
+        terms = [(matrix, lag), (matrix.t(), -lag)] if lag else [(matrix + matrix.t(), 0)]
         for weight, shift in terms:
             start = 2 * reach + shift
             out.baddbmm_(weight.expand(batch, -1, -1), padded[:, :, start : start + frames])

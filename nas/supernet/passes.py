@@ -60,59 +60,89 @@ def _inverse_width(x: Tensor, primitive: Pool) -> Tensor:
     return 1.0 / width.to(x.dtype)
 
 
-def prepare(x: Tensor, pools: Sequence[Pool], reach: int, eps: float) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+def prepare(x: Tensor, out: Tensor, pools: Sequence[Pool], reach: int) -> tuple[Tensor, Tensor, Tensor]:
     """What a state gives before its statistics are known.
 
     Args:
         x: active channels [B, C', T].
+        out: [B, C', T + 4 H], becomes p (`folding.py`) with H more zeros on both sides.
         pools: the pool primitives.
         reach: H.
-        eps: of batch normalisation.
 
     Returns:
-        p with H more zeros on both sides, [B, C', T + 4 H] (`folding.py`); x and its normalised pools
-        [B, 1 + pools, C', T]; the mean of LeakyReLU(x) [C']; mean and variance of the pools [pools, C'].
+        The mean of LeakyReLU(x) [C']; mean and variance of the pools [pools, C'].
     """
     u = F.leaky_relu(x, LEAKY_SLOPE)
     shift = u.mean((0, 2))
-    padded = F.pad(F.pad(u, (reach, reach)) - shift[:, None], (reach, reach))
-    rows, means, variances = [x], [], []
+    out.copy_(F.pad(F.pad(u, (reach, reach)) - shift[:, None], (reach, reach)))
+    means, variances = [], []
     for primitive in pools:
         pooled = pool(x, primitive)
         mean = pooled.mean((0, 2))
-        centred = pooled - mean[:, None]
-        variance = centred.square().mean((0, 2))
-        rows.append(centred * (variance + eps).rsqrt()[:, None])
         means.append(mean)
-        variances.append(variance)
+        variances.append((pooled - mean[:, None]).square().mean((0, 2)))
     empty = x.new_zeros(0, x.shape[1])
-    return (
-        padded,
-        torch.stack(rows, dim=1),
-        shift,
-        torch.stack(means) if means else empty,
-        torch.stack(variances) if variances else empty,
-    )
+    return shift, torch.stack(means) if means else empty, torch.stack(variances) if variances else empty
+
+
+def mix_node(
+    mix: Tensor,
+    states: Sequence[Tensor],
+    weights: Tensor,
+    means: Tensor,
+    scales: Tensor,
+    bypass: Tensor,
+    node: Tensor,
+    pools: Sequence[Pool],
+) -> None:
+    """Write the state of a node.
+
+    Args:
+        mix: what its convolution gave, [B, C', T].
+        states: the states of its sources, [B, C, T] each.
+        weights: b * a of the identity and of each pool, [sources, 1 + pools].
+        means, scales: of the pools, [sources, pools, C']; the scale is one over the standard deviation.
+        bypass: b of its edges, [sources].
+        node: [B, C, T], is written: channel g of the active ones to K_C g, the bypassed ones between (channel shuffle).
+        pools: the pool primitives.
+    """
+    active = mix.shape[1]
+    total = mix
+    for s, state in enumerate(states):
+        x = state[:, :active]
+        total = total + weights[s, 0] * x
+        for n, primitive in enumerate(pools):
+            gain = weights[s, 1 + n] * scales[s, n]
+            total = total + gain[:, None] * (pool(x, primitive) - means[s, n][:, None])
+    partial = node.shape[1] // active
+    interleaved = node.unflatten(1, (active, partial))
+    interleaved[:, :, 0] = total
+    if partial > 1:
+        terms = [bypass[s] * state[:, active:] for s, state in enumerate(states)]
+        rest = sum(terms[1:], start=terms[0])
+        interleaved[:, :, 1:] = rest.unflatten(1, (partial - 1, active)).transpose(1, 2)
 
 
 def project(
-    x: Tensor, gradients: Tensor, pools: Sequence[Pool], means: Tensor, scales: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Inner products, channel by channel, of the targets' gradients with a state and its normalised pools.
+    x: Tensor, gradients: Tensor, means: Tensor, scales: Tensor, rest: Tensor, pools: Sequence[Pool]
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Inner products of a state, its normalised pools and its bypass with the gradients of its J targets.
 
     Args:
-        x: active channels [B, C', T].
-        gradients: of the J targets, [B, J, C', T].
-        means, scales: of the pools, [pools, C']; the scale is one over the standard deviation.
+        x: a state [B, C, T].
+        gradients: of the targets' active channels, [B, J, C', T].
+        means, scales: of the pools, [pools, C'].
+        rest: gradients of the targets' bypassed channels, [B, J, C - C', T].
 
     Returns:
-        [J, 1 + pools, C'], and the gradients' sums [J, C'].
+        Per channel [J, 1 + pools, C']; the gradients' sums [J, C']; the bypass' products [J].
     """
-    rows = [x]
+    active = gradients.shape[2]
+    rows = [x[:, :active]]
     for n, primitive in enumerate(pools):
-        rows.append((pool(x, primitive) - means[n][:, None]) * scales[n][:, None])
+        rows.append((pool(rows[0], primitive) - means[n][:, None]) * scales[n][:, None])
     products = torch.stack([(gradients * row.unsqueeze(1)).sum((0, 3)) for row in rows], dim=1)
-    return products, gradients.sum((0, 3))
+    return products, gradients.sum((0, 3)), (rest * x[:, None, active:]).sum((0, 2, 3))
 
 
 def collect(
@@ -122,35 +152,43 @@ def collect(
     weights: Tensor,
     products: Tensor,
     sums: Tensor,
-    pools: Sequence[Pool],
     means: Tensor,
     scales: Tensor,
-) -> Tensor:
-    """Gradient of a state's active channels, [B, C', T].
+    rest: Tensor,
+    bypass: Tensor,
+    out: Tensor,
+    pools: Sequence[Pool],
+) -> None:
+    """Add to `out` [B, C, T] the gradient of a state x from its J targets.
 
     Args:
-        x: active channels [B, C', T].
-        du: gradient of LeakyReLU(x), [B, C', T].
-        gradients: of the J targets, [B, J, C', T].
+        x: the state [B, C, T].
+        du: gradient of LeakyReLU of its active channels, [B, C', T].
+        gradients, means, scales, rest: as of `project`.
         weights: b * a of the identity and of each pool, [J, 1 + pools].
         products, sums: of `project`.
-        means, scales: of the pools, [pools, C'].
+        bypass: b of the edges, [J].
     """
+    active, targets = du.shape[1], gradients.shape[1]
     count = x.shape[0] * x.shape[2]
+    head = x[:, :active]
 
     def combined(column: int) -> Tensor:
-        terms = [weights[j, column] * gradients[:, j] for j in range(gradients.shape[1])]
+        terms = [weights[j, column] * gradients[:, j] for j in range(targets)]
         return sum(terms[1:], start=terms[0])
 
-    out = torch.where(x > 0, du, LEAKY_SLOPE * du) + combined(0)
+    total = torch.where(head > 0, du, LEAKY_SLOPE * du) + combined(0)
     for n, primitive in enumerate(pools):
-        pooled = pool(x, primitive)
+        pooled = pool(head, primitive)
         normal = (pooled - means[n][:, None]) * scales[n][:, None]
         mean = (weights[:, 1 + n, None] * sums).sum(0) / count
         slope = (weights[:, 1 + n, None] * products[:, 1 + n]).sum(0) / count
         through_norm = (combined(1 + n) - mean[:, None] - normal * slope[:, None]) * scales[n][:, None]
-        out = out + pool_backward(through_norm, x, pooled, primitive)
-    return out
+        total = total + pool_backward(through_norm, head, pooled, primitive)
+    out[:, :active] += total
+    if out.shape[1] > active:
+        terms = [bypass[j] * rest[:, j] for j in range(targets)]
+        out[:, active:] += sum(terms[1:], start=terms[0])
 
 
 def halve(nodes: Tensor) -> Tensor:
