@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
 import soundfile
+
+from nas.cli import main
 
 GENOTYPE = (
     '{"normal": [["skip_connect", 0], ["skip_connect", 1]], "expand": [["skip_connect", 0], ["skip_connect", 1]]}'
@@ -45,10 +52,31 @@ def first_audio(root: Path) -> Path:
     return root / "ASVspoof2019_LA_train" / "flac" / "LA_T_0000000.flac"
 
 
+@contextlib.contextmanager
+def chdir(folder: Path) -> Iterator[None]:
+    before = Path.cwd()
+    os.chdir(folder)
+    try:
+        yield
+    finally:
+        os.chdir(before)
+
+
 def nas_command(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "nas", *arguments], cwd=cwd, capture_output=True, text=True, timeout=300
-    )
+    """The command line, in this process (starting PyTorch anew for every test takes seconds)."""
+    output, errors, code = io.StringIO(), io.StringIO(), 0
+    with chdir(cwd), contextlib.redirect_stdout(output), contextlib.redirect_stderr(errors):
+        try:
+            with mock.patch("sys.argv", ["nas", *arguments]):
+                main()
+        except SystemExit as leave:
+            code = leave.code if isinstance(leave.code, int) else int(bool(leave.code))
+    return subprocess.CompletedProcess(arguments, code, output.getvalue(), errors.getvalue())
+
+
+def test_the_module_is_the_command(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "nas", "show", "nowhere.json"]
+    refused(subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300), "nowhere.json")
 
 
 def refused(result: subprocess.CompletedProcess[str], *words: str) -> None:

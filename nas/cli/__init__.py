@@ -7,9 +7,13 @@ import sys
 
 import typer
 
+from nas.cli.calibrate import calibrate
+from nas.cli.compare import compare
 from nas.cli.corpus import app as corpus_app
+from nas.cli.data import app as data_app
 from nas.cli.demo import demo
 from nas.cli.evaluate import evaluate
+from nas.cli.report import report
 from nas.cli.search import search
 from nas.cli.show import show
 from nas.cli.train import train
@@ -23,8 +27,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for verb in (demo, search, train, evaluate, show):
+for verb in (demo, search, train, evaluate, compare, report, calibrate, show):
     app.command()(verb)
+app.add_typer(data_app, name="data")
 app.add_typer(corpus_app, name="corpus")
 
 

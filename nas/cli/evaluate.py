@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
-from nas.cli.options import Quiet, SpaceFile, import_space, print_table
+from nas.cli.options import Quiet, SpaceFile, import_space
 from nas.errors import NasError
 
 
@@ -16,10 +17,16 @@ def evaluate(
         Path | None, typer.Argument(help="Train run whose best network scores the evaluation partition.")
     ] = None,
     scores: Annotated[Path | None, typer.Option(help="Evaluate this score file instead of a run.")] = None,
-    protocol: Annotated[Path | None, typer.Option(help="Protocol with the keys, for score files without them.")] = None,
+    protocol: Annotated[
+        Path | None, typer.Option(help="Protocol with keys, attacks and speakers, for score files without them.")
+    ] = None,
     asv_scores: Annotated[
         Path | None, typer.Option(help="ASV score file (SOURCE KEY SCORE), for the min t-DCF.")
     ] = None,
+    higher: Annotated[
+        str | None, typer.Option(help="What high scores of a file mean: bonafide or spoof; detected if not said.")
+    ] = None,
+    bootstrap: Annotated[int, typer.Option(help="Rounds of the bootstrap for 95 % intervals; 0 for none.")] = 0,
     json: Annotated[Path | None, typer.Option(help="Write the metrics here as JSON.", metavar="FILE")] = None,
     partition: Annotated[str, typer.Option(help="Partition that a run scores: eval, dev or train.")] = "eval",
     data_root: Annotated[
@@ -31,7 +38,7 @@ def evaluate(
     """Score a partition with a trained network, or take a score file, and measure EER, min t-DCF and each attack.
 
     Scores are higher for bona fide speech, always. One score file, UTTERANCE ATTACK KEY SCORE, is written to
-    RUN/scores/.
+    RUN/scores/, the metrics beside it.
 
     Example: nas evaluate runs/train --asv-scores ASVspoof2019.LA.asv.eval.gi.trl.scores.txt
     """
@@ -39,30 +46,22 @@ def evaluate(
 
     if (run is None) == (scores is None):
         raise NasError("give either a run directory or --scores FILE")
+    if higher not in (None, "bonafide", "spoof"):
+        raise NasError(f"--higher is bonafide or spoof, not {higher!r}")
     import_space(space_file)
     if run is not None:
-        evaluation = evaluate_run(run, partition, asv_scores, data_root, progress=not quiet)
+        evaluation = evaluate_run(run, partition, asv_scores, data_root, bootstrap or None, progress=not quiet)
         typer.echo(f"scores: {run / 'scores' / f'{partition}.txt'}")
     else:
         assert scores is not None
-        evaluation = evaluate_scores(scores, protocol, asv_scores)
+        direction: Literal["bonafide", "spoof"] | None = higher  # type: ignore[assignment]
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            evaluation = evaluate_scores(scores, protocol, asv_scores, bootstrap or None, direction)
+        for warning in said:
+            typer.echo(f"nas: {warning.message}", err=True)
     if json is not None:
         from nas.files import write_text
 
         write_text(json, evaluation.to_json())
-    print_evaluation(evaluation)
-
-
-def print_evaluation(evaluation: object) -> None:
-    """The pooled figures and a line an attack."""
-    from nas.metrics import Evaluation
-
-    assert isinstance(evaluation, Evaluation)
-    dcf = "" if evaluation.min_tdcf is None else f", min t-DCF {evaluation.min_tdcf:.4f}"
-    typer.echo(f"EER {evaluation.eer:.2f} %{dcf}, worst attack {evaluation.worst_attack}\n")
-    rows = []
-    for name, attack in evaluation.per_attack.items():
-        row = [name, attack.trials, f"{attack.eer:.2f}"]
-        rows.append(row + ([] if attack.min_tdcf is None else [f"{attack.min_tdcf:.4f}"]))
-    header = ["attack", "trials", "EER %"] + ([] if evaluation.min_tdcf is None else ["min t-DCF"])
-    print_table(header, rows)
+    typer.echo(evaluation.summary())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from nas.training.inputs import open_inputs
 from nas.training.run import Run
 from nas.training.scoring import score_partition
 from nas.training.train import load
+from nas.visual.card import gather_card, write_card
 
 
 def evaluate_run(
@@ -21,15 +23,18 @@ def evaluate_run(
     partition: str = "eval",
     asv_scores: str | Path | None = None,
     data_root: str | None = None,
+    bootstrap: int | None = None,
     progress: bool = True,
 ) -> Evaluation:
-    """Score a partition with the best network of a train run; write scores/PARTITION.txt and .json into the run.
+    """Score a partition with the best network of a train run; write scores/PARTITION.txt and .json into the run, and
+    its result card (card.md, card.json) for "eval".
 
     Args:
         folder: the run directory.
         partition: "eval", "dev" or "train".
         asv_scores: three-column ASV score file, for the min t-DCF.
         data_root: where the corpus is now, if it has moved since the training.
+        bootstrap: rounds for 95 % intervals by speaker; none by default.
         progress: whether to show progress bars.
 
     Raises:
@@ -53,21 +58,35 @@ def evaluate_run(
         attack=np.array([u.attack for u in utterances]),
         label=np.array([u.label for u in utterances]),
         score=scored.scores,
+        speaker=np.array([u.speaker for u in utterances]),
     )
-    evaluation = evaluate_trials(trials, asv)
+    evaluation = evaluate_trials(trials, asv, bootstrap)
     write_scores(run.folder / "scores" / f"{partition}.txt", trials)
     write_text(run.folder / "scores" / f"{partition}.json", evaluation.to_json())
+    if partition == "eval":
+        write_card(run.folder, gather_card(run.folder, evaluation, network))
     run.log(f"{partition}: {len(utterances)} trials, EER {evaluation.eer:.2f} %")
     return evaluation
 
 
 def evaluate_scores(
-    scores: str | Path, protocol: str | Path | None = None, asv_scores: str | Path | None = None
+    scores: str | Path,
+    protocol: str | Path | None = None,
+    asv_scores: str | Path | None = None,
+    bootstrap: int | None = None,
+    higher: Literal["bonafide", "spoof"] | None = None,
 ) -> Evaluation:
-    """Measure a score file (`nas.metrics.read_scores` says which forms are read).
+    """Measure a score file.
+
+    Args:
+        scores: the file (`nas.metrics.read_scores` says which forms are read).
+        protocol: keys, attacks and speakers, where the file has none.
+        asv_scores: three-column ASV score file, for the min t-DCF.
+        bootstrap: rounds for 95 % intervals, by speaker where the protocol knows them; none by default.
+        higher: what a high score means; detected, with a warning where it is not plain, by default.
 
     Raises:
         NasError: bad input.
     """
     asv = read_asv_scores(asv_scores) if asv_scores else None
-    return evaluate_trials(read_scores(scores, protocol), asv)
+    return evaluate_trials(read_scores(scores, protocol, higher=higher), asv, bootstrap)

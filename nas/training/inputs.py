@@ -37,7 +37,7 @@ def open_inputs(recipe: Recipe, partitions: tuple[str, ...]) -> Inputs:
         kept = tuple(utterances[index] for index in chosen)
         store = WaveformStore.from_arrays(kept, [waveforms[index] for index in chosen])
     else:
-        kept = tuple(utterance for utterance in read(data.layout, _root(data)) if utterance.partition in partitions)
+        kept = read(data.layout, _root(data), partitions=partitions)
         for partition in partitions:
             require_both_classes(kept, partition, str(data.root))
         cache = Path(data.cache) if data.cache else None

@@ -1,0 +1,33 @@
+"""nas calibrate"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def calibrate(
+    scores: Annotated[Path, typer.Argument(help="Score file of the development set, or a run scored on dev.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Threshold file to write (JSON).")],
+    criterion: Annotated[
+        str, typer.Option(help="bayes: cheapest if the calibration is right; min_dcf: cheapest on these trials; eer.")
+    ] = "bayes",
+    protocol: Annotated[Path | None, typer.Option(help="Protocol with the keys, for score files without.")] = None,
+) -> None:
+    """Choose the threshold of a deployed system on a development set, and turn scores into log-likelihood ratios.
+
+    Example: nas evaluate runs/train --partition dev && nas calibrate runs/train -o threshold.json
+    """
+    from nas.metrics import fit_decision, read_scores, write_decision
+
+    ours = scores.is_dir()
+    path = scores / "scores" / "dev.txt" if ours else scores
+    trials = read_scores(path, protocol, higher="bonafide" if ours else None)
+    decision = fit_decision(trials, criterion)  # type: ignore[arg-type]
+    write_decision(output, decision)
+    typer.echo(f"accept scores from {decision.threshold:.6g}: rejects {decision.frr:.2f} % of bona fide speech,")
+    typer.echo(f"accepts {decision.far:.2f} % of spoofed speech on {path}")
+    typer.echo(f"log-likelihood ratio = {decision.calibration.scale:.6g} * score + {decision.calibration.offset:.6g}")
+    typer.echo(f"threshold file: {output}")

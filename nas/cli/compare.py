@@ -1,0 +1,51 @@
+"""nas compare"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def compare(
+    systems: Annotated[
+        list[str], typer.Argument(metavar="[NAME=]RUN...", help="Run directories or score files, of the same trials.")
+    ],
+    asv_scores: Annotated[Path | None, typer.Option(help="ASV score file, for the min t-DCF.")] = None,
+    protocol: Annotated[Path | None, typer.Option(help="Protocol with keys and speakers, for files without.")] = None,
+    reference: Annotated[str | None, typer.Option(help="System that the others are tested against; the first.")] = None,
+    bootstrap: Annotated[int, typer.Option(help="Rounds of the bootstrap.")] = 1000,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Folder for the table and the pictures.", metavar="DIR")
+    ] = None,
+) -> None:
+    """Systems side by side: metrics with intervals, and whether each differs from the reference by more than chance.
+
+    With --output, DET curves, score histograms and the EER of each attack are drawn as PNG and SVG.
+
+    Example: nas compare mel=runs/mel/train linear=runs/linear/train --output comparison/
+    """
+    from nas.files import write_text
+    from nas.metrics import Bootstrap, read_asv_scores, read_scores
+    from nas.metrics import compare as compare_systems
+
+    trials = {}
+    for system in systems:
+        name, separator, place = system.partition("=")
+        path = Path(place if separator else system)
+        ours = path.is_dir()
+        scores = path / "scores" / "eval.txt" if ours else path
+        trials[name if separator else path.stem] = read_scores(scores, protocol, higher="bonafide" if ours else None)
+    asv = read_asv_scores(asv_scores) if asv_scores else None
+    comparison = compare_systems(trials, asv, Bootstrap(rounds=bootstrap), reference)
+    typer.echo(comparison.to_markdown())
+    if output is not None:
+        from nas.visual.detection import draw_all
+
+        written = [
+            write_text(output / "comparison.md", comparison.to_markdown()),
+            write_text(output / "comparison.json", comparison.to_json()),
+            *draw_all(trials, output),
+        ]
+        typer.echo("\n".join(str(path) for path in written))
