@@ -135,7 +135,7 @@ class TestResume:
         files = sorted(tmp_path.rglob("*.flac"))
         files[0].unlink()
         files[5].write_bytes(files[5].read_bytes()[:-7])
-        (tmp_path / "progress.jsonl").write_text('{"source": "torn')
+        (tmp_path / "progress.jsonl").write_text('7\n{"source": "S", "rows": [{}]}\n{"source": "torn')
         (files[1].parent / ".half.flac.x1.tmp").write_bytes(b"fLaC")
         build_corpus([speech], tmp_path, **QUICK)
         assert checksums(tmp_path) == before
@@ -149,6 +149,8 @@ class TestResume:
 
     def test_a_folder_of_other_things_is_refused(self, speech: Path, tmp_path: Path) -> None:
         (tmp_path / "thesis.txt").write_text("precious")
+        with pytest.raises(NasError, match="is a file"):
+            build_corpus([speech], tmp_path / "thesis.txt", **QUICK)
         with pytest.raises(NasError, match="not empty"):
             build_corpus([speech], tmp_path, **QUICK)
         assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
@@ -194,6 +196,7 @@ class TestWrongInput:
             ({"shares": {"train": 0.98, "dev": 0.01, "eval": 0.01}}, "has no speaker"),
             ({"options": {"world_copy": {}}}, "not among the attacks"),
             ({"options": {"griffin_lim": {"iteration": 3}}}, "did you mean 'iterations'"),
+            ({"workers": -1}, "0 .* or more"),
             ({"speaker_pattern": "("}, "not a regular expression"),
             ({"speaker_pattern": "EMB"}, "needs a group"),
             ({"speaker_pattern": "(XYZ)"}, "finds no speaker"),
@@ -203,6 +206,14 @@ class TestWrongInput:
     def test_is_told_in_a_sentence(self, speech: Path, tmp_path: Path, change: dict, message: str) -> None:
         with pytest.raises(NasError, match=message):
             build_corpus([speech], tmp_path, **{**QUICK, **change})
+
+    def test_a_source_named_like_a_spoof_is_told(self, speech: Path, tmp_path: Path) -> None:
+        content = next(speech.rglob("*.flac")).read_bytes()
+        for speaker, name in (("a", "x"), ("b", "x_griffin_lim"), ("c", "y"), ("d", "z")):
+            (tmp_path / "in" / speaker).mkdir(parents=True)
+            (tmp_path / "in" / speaker / f"{name}.flac").write_bytes(content)
+        with pytest.raises(NasError, match="the name of another source: x_griffin_lim"):
+            build_corpus([tmp_path / "in"], tmp_path / "out", **QUICK)
 
     def test_unreadable_speech_is_named(self, speech: Path, tmp_path: Path) -> None:
         for speaker in ("a", "b", "c", "d"):

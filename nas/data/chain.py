@@ -35,7 +35,7 @@ class Chain:
     seconds: float = 4.0
     """Longest duration of a file of the corpus."""
     shortest_seconds: float = 1.0
-    """Sources that would end shorter than this are left out, with their spoofs."""
+    """Sources with less than this between their quiet edges are left out, with their spoofs."""
     edge_db: float = 30.0
     """Edges quieter than this many dB below the loudest 10 ms are trimmed."""
     level_db: float = -30.0

@@ -11,7 +11,6 @@ work, nor an interruption, changes a byte of it.
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import io
 import json
@@ -32,20 +31,13 @@ from tqdm import tqdm
 from nas.data.attacks import RATE, get_attack
 from nas.data.bonafide import Speech, find_speech
 from nas.data.chain import Chain
+from nas.data.corpus_folder import PARTITIONS, Row, claim, finished_work, sha256, sweep, to_csv
 from nas.data.decode import decode
 from nas.data.seeds import generator_for
 from nas.errors import NasError
 from nas.files import write_bytes, write_text
 from nas.space import nearest
 
-PARTITIONS = ("train", "dev", "eval")
-COLUMNS = (
-    *("utterance", "path", "key", "attack", "speaker", "partition"),
-    *("engine", "version", "parameters", "codec", "source", "checksum"),
-)
-"""Columns of manifest.csv; `checksum` is the SHA-256 of the file."""
-
-Row = dict[str, str]
 Options = Mapping[str, float | int | str]
 
 
@@ -106,6 +98,8 @@ def build_corpus(
         raise NasError("an attack is named twice: `attacks` and `evaluation_only` must be different names")
     if not attacks:
         raise NasError("a corpus needs at least one attack that every partition gets")
+    if workers is not None and workers < 0:
+        raise NasError(f"the number of processes must be 0 (work in this one) or more, not {workers}")
     if spoofs_per_utterance is not None and not 1 <= spoofs_per_utterance <= len(attacks):
         raise NasError(
             f"spoofs_per_utterance must be 1 to {len(attacks)} (the attacks of train), not {spoofs_per_utterance}"
@@ -123,12 +117,12 @@ def build_corpus(
         "options": options,
         "sources": _digest(speech),
     }
-    _claim(output, settings)
+    claim(output, settings)
     allowed = {name: tuple(attacks) + (tuple(evaluation_only) if name == "eval" else ()) for name in PARTITIONS}
     work = _Work(speech[0], "", (), output, seed, chain, options)
     plan = _plan(work, speech, partition_of, allowed, spoofs_per_utterance)
-    _sweep(output)
-    finished = _finished(output)
+    sweep(output)
+    finished = finished_work(output)
     todo = [work for work in plan if work.speech.utterance not in finished]
     with (output / "progress.jsonl").open("a", encoding="utf-8") as journal:
         bar = tqdm(total=len(plan), initial=len(plan) - len(todo), unit="source", disable=not progress, desc="corpus")
@@ -141,7 +135,7 @@ def build_corpus(
     rows = sorted((row for rows in finished.values() for row in rows), key=lambda row: row["utterance"])
     if not rows:
         raise NasError(f"no source is {chain.shortest_seconds} s long once its edges are trimmed: the corpus is empty")
-    manifest = write_text(output / "manifest.csv", _to_csv(rows))
+    manifest = write_text(output / "manifest.csv", to_csv(rows))
     (output / "progress.jsonl").unlink()
     return manifest
 
@@ -195,12 +189,16 @@ def _plan(
     """What is to be made of every source; attacks rotate, so that each makes the same number of files."""
     plan = []
     turn = dict.fromkeys(PARTITIONS, 0)
+    sources = {item.utterance for item in speech}
     for item in speech:
         partition = partition_of[item.speaker]
         names = allowed[partition]
         number = len(names) if count is None else count
         chosen = tuple(names[(turn[partition] + step) % len(names)] for step in range(number))
         turn[partition] += number
+        clash = sources.intersection(f"{item.utterance}_{name}" for name in chosen)
+        if clash:
+            raise NasError(f"the source {item.path} has a spoof with the name of another source: {min(clash)}")
         plan.append(replace(template, speech=item, partition=partition, attacks=chosen))
     return plan
 
@@ -287,59 +285,9 @@ def _write(work: _Work, name: str, waveform: np.ndarray, samples: int, codec: st
     write_bytes(work.output / path, buffer.getvalue())
     return {
         **{"utterance": name, "path": path, "speaker": work.speech.speaker, "partition": work.partition},
-        **{"codec": codec, "source": work.speech.utterance, "checksum": _sha256(buffer.getvalue())},
+        **{"codec": codec, "source": work.speech.utterance, "checksum": sha256(buffer.getvalue())},
         **row,
     }
-
-
-def _claim(output: Path, settings: dict[str, object]) -> None:
-    """Write the settings, or see that the folder was begun with the same ones."""
-    path = output / "corpus.json"
-    text = json.dumps(settings, indent=2, sort_keys=True) + "\n"
-    if not path.exists():
-        if output.exists() and any(output.iterdir()):
-            raise NasError(f"the folder {output} is not empty and holds no corpus; give a new or an empty folder")
-        write_text(path, text)
-        return
-    try:
-        there = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise NasError(f"{path} is not the settings of a corpus: {error}") from None
-    different = [
-        key for key, value in json.loads(text).items() if not isinstance(there, dict) or there.get(key) != value
-    ]
-    if different:
-        raise NasError(f"{output} holds a corpus built with another {', '.join(different)}; give another folder")
-
-
-def _sweep(output: Path) -> None:
-    """Remove what a killed process left of the files that it was writing."""
-    for name in PARTITIONS:
-        for stray in output.glob(f"{name}/.*.tmp"):
-            stray.unlink(missing_ok=True)
-
-
-def _finished(output: Path) -> dict[str, list[Row]]:
-    """source -> rows of the work that is done, its files being there and unchanged."""
-    finished: dict[str, list[Row]] = {}
-    manifest, journal = output / "manifest.csv", output / "progress.jsonl"
-    if manifest.exists():
-        with manifest.open(encoding="utf-8", newline="") as lines:
-            for row in csv.DictReader(lines):
-                finished.setdefault(row["source"], []).append(row)
-    if journal.exists():
-        for line in journal.read_text(encoding="utf-8").splitlines():
-            try:
-                entry = json.loads(line)
-            except ValueError:
-                continue  # the last line of a process that was killed while writing it
-            finished[entry["source"]] = entry["rows"]
-    return {name: rows for name, rows in finished.items() if all(_is_unchanged(output, row) for row in rows)}
-
-
-def _is_unchanged(output: Path, row: Row) -> bool:
-    path = output / row["path"]
-    return path.is_file() and _sha256(path.read_bytes()) == row["checksum"]
 
 
 def _digest(speech: Sequence[Speech]) -> str:
@@ -347,20 +295,8 @@ def _digest(speech: Sequence[Speech]) -> str:
     total = hashlib.sha256()
     for item in speech:
         try:
-            content = _sha256(item.path.read_bytes())
+            content = sha256(item.path.read_bytes())
         except OSError as error:
             raise NasError(f"cannot read {item.path}: {error.strerror or error}") from error
         total.update(f"{item.utterance} {item.speaker} {content}\n".encode())
     return total.hexdigest()
-
-
-def _to_csv(rows: Sequence[Row]) -> str:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
-
-
-def _sha256(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
