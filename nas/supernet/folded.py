@@ -17,6 +17,7 @@ from nas.supernet.differentiable import Given, nodes
 from nas.supernet.folding import Statistics
 from nas.supernet.fused import FusedNodes, Layout, Passes, regroup
 from nas.supernet.per_edge import SearchCell
+from nas.supernet.pointwise import PointwiseNorm
 
 
 class FoldedCell(SearchCell):
@@ -44,7 +45,7 @@ class FoldedCell(SearchCell):
     def forward(self, s0: Tensor, s1: Tensor, a: Tensor, b: Tensor) -> Tensor:
         """a [E, K] and b [E] are the weights of `Architecture.weights`."""
         layout = self.layout
-        x0, x1 = self.preprocess(s0, s1)
+        x0, x1 = self._inputs(s0, s1)
         order = list(layout.order)
         a, b, weights = a[order], b[order], self._weights()
         if self.training and not layout.kinds.computed:
@@ -55,6 +56,23 @@ class FoldedCell(SearchCell):
         if self.training:
             self._settle(statistics, x0.shape[0] * x0.shape[2])
         return pooled
+
+    def _inputs(self, s0: Tensor, s1: Tensor) -> tuple[Tensor, Tensor]:
+        """`Preprocess` as two functions with short backward passes."""
+        if not self.training:
+            return self.preprocess(s0, s1)
+        frames = min(s0.shape[2] // 2, s1.shape[2])
+        first, second = self.preprocess.first, self.preprocess.second
+        kernels = [first.conv_1.weight, first.conv_2.weight] if self.plan.after_expand else [first.conv.weight]
+        outputs = []
+        for norm, halved, x, weight in (
+            (first.norm, True, s0[:, :, : 2 * frames], torch.cat(kernels)),
+            (second[2], False, s1[:, :, :frames], second[1].weight),
+        ):
+            y, mean, variance = PointwiseNorm.apply(self.layout, norm.eps, halved, x, weight.squeeze(2))
+            move_statistics([norm], [mean], [variance], y.shape[0] * y.shape[2])
+            outputs.append(y)
+        return outputs[0], outputs[1]
 
     def _plain(self, x0: Tensor, x1: Tensor, a: Tensor, b: Tensor, *weights: Tensor) -> Tensor:
         return nodes(self.layout, x0, x1, a, b, regroup(self.layout, weights), Given())[0]
@@ -83,7 +101,6 @@ class FoldedCell(SearchCell):
             running[k] = Statistics(mean, torch.stack([norm.running_var for norm in norms]), mean)
         return running
 
-    @torch.no_grad()
     def _settle(self, statistics: list[Tensor], count: int) -> None:
         """Move the running statistics as batch normalisation does, once a forward in training mode."""
         found = iter(statistics)
@@ -100,11 +117,17 @@ class FoldedCell(SearchCell):
                 norms += self._norms(edges, k)
                 means += [pool_means[n]] * len(edges)
                 variances += [pool_variances[n]] * len(edges)
-        kept = [n for n, norm in enumerate(norms) if norm.track_running_stats]
-        if not kept:
-            return
-        momentum, unbiased = norms[0].momentum, count / (count - 1)
-        torch._foreach_add_([norms[n].num_batches_tracked for n in kept], 1)
-        torch._foreach_lerp_([norms[n].running_mean for n in kept], [means[n] for n in kept], momentum)
-        scaled = torch._foreach_mul([variances[n] for n in kept], unbiased)
-        torch._foreach_lerp_([norms[n].running_var for n in kept], scaled, momentum)
+        move_statistics(norms, means, variances, count)
+
+
+@torch.no_grad()
+def move_statistics(norms: list[nn.BatchNorm1d], means: list[Tensor], variances: list[Tensor], count: int) -> None:
+    """Update running statistics as batch normalisation does, from means and biased variances over `count` values."""
+    kept = [n for n, norm in enumerate(norms) if norm.track_running_stats]
+    if not kept:
+        return
+    momentum = norms[0].momentum
+    torch._foreach_add_([norms[n].num_batches_tracked for n in kept], 1)
+    torch._foreach_lerp_([norms[n].running_mean for n in kept], [means[n] for n in kept], momentum)
+    unbiased = torch._foreach_mul([variances[n] for n in kept], count / (count - 1))
+    torch._foreach_lerp_([norms[n].running_var for n in kept], unbiased, momentum)

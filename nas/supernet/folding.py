@@ -163,20 +163,19 @@ def output_statistics(primitive: Linear, weights: Sequence[Tensor], state: State
 
 
 def _outside(primitive: Linear, weights: Sequence[Tensor], state: StateMoments, reach: int) -> Tensor:
-    """Outputs at the frames before 0 and after T - 1 that p reaches, [B, J, C', 2 (H + h)], h the primitive's reach."""
+    """Outputs at the frames before 0 and after T - 1 that p reaches, [2 B, J, C', H + h], h the primitive's reach."""
     edges, channels = weights[0].shape[:2]
-    half = max(primitive.offsets)
-    ends = torch.cat([F.pad(state.head, (2 * half, 0)), F.pad(state.tail, (0, 2 * half))])
-    dilation = primitive.dilation
+    half, kept = max(primitive.offsets), reach + max(primitive.offsets)
+    before = F.pad(state.head, (2 * half, 0))[:, :, : kept + 2 * half]
+    after = F.pad(state.tail, (0, 2 * half))[:, :, 2 * reach - kept :]
+    ends = torch.cat([before, after])
+    windows = [ends[:, :, half + offset : half + offset + kept] for offset in primitive.offsets]
     if primitive.depthwise:
-        depthwise, pointwise = weights
-        y = F.conv1d(ends.repeat(1, edges, 1), depthwise.flatten(0, 1), dilation=dilation, groups=edges * channels)
-        y = torch.matmul(pointwise.squeeze(3), y.unflatten(1, (edges, channels)))
-    else:
-        y = F.conv1d(ends, weights[0].flatten(0, 1), dilation=dilation).unflatten(1, (edges, channels))
-    before, after = y.chunk(2)
-    kept = reach + half
-    return torch.cat([before[..., :kept], after[..., after.shape[3] - kept :]], dim=3)
+        depthwise, pointwise = weights[0].squeeze(2), weights[1].squeeze(3)
+        terms = [depthwise[:, :, n, None] * window.unsqueeze(1) for n, window in enumerate(windows)]
+        return torch.matmul(pointwise, sum(terms[1:], start=terms[0]))
+    flat = weights[0].permute(0, 1, 3, 2).flatten(2).flatten(0, 1)
+    return torch.matmul(flat, torch.cat(windows, dim=1)).unflatten(1, (edges, channels))
 
 
 def merge(kinds: Kinds, kernels: Sequence[Tensor], gains: Sequence[Tensor]) -> Tensor:

@@ -171,3 +171,18 @@ def halve_backward(gradient: Tensor, x: Tensor) -> Tensor:
     out = torch.empty(x.shape, dtype=x.dtype)
     _call("halve_backward", x, gradient, gradient.stride(0), x, x.stride(0), out, *x.shape)
     return out
+
+
+def normalise(x: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor]:
+    x = _rows(x)
+    out = torch.empty(x.shape, dtype=x.dtype)
+    mean, variance = x.new_empty(x.shape[1]), x.new_empty(x.shape[1])
+    _call("normalise", x, x, x.stride(0), out, mean, variance, *x.shape, eps)
+    return out, mean, variance
+
+
+def normalise_backward(gradient: Tensor, normal: Tensor, scale: Tensor) -> Tensor:
+    gradient = _rows(gradient)
+    out = torch.empty(normal.shape, dtype=normal.dtype)
+    _call("normalise_backward", normal, gradient, gradient.stride(0), normal, scale, out, *normal.shape)
+    return out

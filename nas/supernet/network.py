@@ -13,6 +13,7 @@ from nas.space import SearchSpace, get_space
 from nas.supernet.architecture import KINDS, Architecture
 from nas.supernet.folded import FoldedCell
 from nas.supernet.per_edge import SearchCell
+from nas.supernet.recurrent import GatheredGRU
 
 Implementation = Literal["folded", "per_edge"]
 
@@ -54,6 +55,8 @@ class Supernet(nn.Module):
         plans = plan_cells(channels, cells, {False: nodes, True: nodes})
         self.cells = nn.ModuleList(cell(self.space, plan, partial) for plan in plans)
         self.head = RecurrentEmbedding(nodes * plans[-1].channels, gru_hidden, gru_layers)
+        if implementation == "folded":
+            self.head.gru = GatheredGRU.like(self.head.gru)
         self.output = P2SGrad(gru_hidden)
 
     def weight_parameters(self) -> Iterator[nn.Parameter]:

@@ -5,6 +5,7 @@
  * Compiled for float and double (REAL) by native.py.
  */
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -330,6 +331,69 @@ void halve_backward(const REAL *gradient, long g_batch, const REAL *x, long x_ba
                 to[2 * t] = first ? g[t] : (REAL)0;
                 to[2 * t + 1] = first ? (REAL)0 : g[t];
             }
+        }
+    }
+}
+
+/* Batch normalisation of x [B, C, T] by its own statistics, and back. */
+void normalise(const REAL *x, long x_batch, REAL *out, REAL *means, REAL *variances, long batch, long channels,
+               long frames, double eps) {
+    const double count = (double)batch * (double)frames;
+#pragma omp parallel for schedule(static)
+    for (long c = 0; c < channels; c++) {
+        double total = 0, square = 0;
+        for (long b = 0; b < batch; b++) {
+            const REAL *row = x + b * x_batch + c * frames;
+            REAL sum = 0;
+#pragma omp simd reduction(+ : sum)
+            for (long t = 0; t < frames; t++) sum += row[t];
+            total += sum;
+        }
+        const REAL mean = (REAL)(total / count);
+        for (long b = 0; b < batch; b++) {
+            const REAL *row = x + b * x_batch + c * frames;
+            REAL sum = 0;
+#pragma omp simd reduction(+ : sum)
+            for (long t = 0; t < frames; t++) sum += (row[t] - mean) * (row[t] - mean);
+            square += sum;
+        }
+        means[c] = mean;
+        variances[c] = (REAL)(square / count);
+        const REAL scale = (REAL)(1 / sqrt(square / count + eps));
+        for (long b = 0; b < batch; b++) {
+            const REAL *restrict row = x + b * x_batch + c * frames;
+            REAL *restrict to = out + (b * channels + c) * frames;
+#pragma omp simd
+            for (long t = 0; t < frames; t++) to[t] = (row[t] - mean) * scale;
+        }
+    }
+}
+
+void normalise_backward(const REAL *gradient, long g_batch, const REAL *normal, const REAL *scale, REAL *out, long batch,
+                        long channels, long frames) {
+    const double count = (double)batch * (double)frames;
+#pragma omp parallel for schedule(static)
+    for (long c = 0; c < channels; c++) {
+        double total = 0, product = 0;
+        for (long b = 0; b < batch; b++) {
+            const REAL *restrict g = gradient + b * g_batch + c * frames;
+            const REAL *restrict n = normal + (b * channels + c) * frames;
+            REAL sum = 0, dot = 0;
+#pragma omp simd reduction(+ : sum, dot)
+            for (long t = 0; t < frames; t++) {
+                sum += g[t];
+                dot += g[t] * n[t];
+            }
+            total += sum;
+            product += dot;
+        }
+        const REAL level = (REAL)(total / count), slope = (REAL)(product / count), by = scale[c];
+        for (long b = 0; b < batch; b++) {
+            const REAL *restrict g = gradient + b * g_batch + c * frames;
+            const REAL *restrict n = normal + (b * channels + c) * frames;
+            REAL *restrict to = out + (b * channels + c) * frames;
+#pragma omp simd
+            for (long t = 0; t < frames; t++) to[t] = by * (g[t] - level - slope * n[t]);
         }
     }
 }

@@ -203,3 +203,17 @@ def halve_backward(gradient: Tensor, x: Tensor) -> Tensor:
     first = pairs[..., 0] >= pairs[..., 1]
     both = torch.stack([torch.where(first, gradient, 0.0), torch.where(first, 0.0, gradient)], dim=3).flatten(2)
     return F.pad(both, (0, x.shape[2] - both.shape[2]))
+
+
+def normalise(x: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Batch normalisation of x [B, C, T] without affine parameters; also the mean and the biased variance [C]."""
+    mean = x.mean((0, 2))
+    centred = x - mean[:, None]
+    variance = centred.square().mean((0, 2))
+    return centred * (variance + eps).rsqrt()[:, None], mean, variance
+
+
+def normalise_backward(gradient: Tensor, normal: Tensor, scale: Tensor) -> Tensor:
+    """Gradient of `normalise` with respect to x; `normal` is its output, `scale` [C] one over the deviation."""
+    slope = (gradient * normal).mean((0, 2))
+    return scale[:, None] * (gradient - gradient.mean((0, 2))[:, None] - slope[:, None] * normal)
