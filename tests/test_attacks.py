@@ -5,7 +5,10 @@ from __future__ import annotations
 import functools
 import json
 import math
+import re
+import runpy
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,6 +24,7 @@ from nas.data.seeds import generator_for
 from nas.errors import NasError
 
 RATE = 16000
+NAMES = attack_names()
 SPEAKING = ("espeak", "hibari", "piper")
 Once = Callable[[str], tuple[np.ndarray, dict]]
 
@@ -49,7 +53,7 @@ def run(name: str, waveform: np.ndarray, utterance: str = "u", speaker: str = "s
         raise
 
 
-@pytest.mark.parametrize("name", attack_names())
+@pytest.mark.parametrize("name", NAMES)
 class TestEveryAttack:
     def test_gives_speech_of_about_that_length(self, name: str, speech: np.ndarray, spoofed_once: Once) -> None:
         spoofed, parameters = spoofed_once(name)
@@ -184,3 +188,14 @@ def test_a_resized_voice_has_another_pitch_and_duration() -> None:
     assert len(resized) == pytest.approx(16000 / 1.25, rel=0.01)
     peak = np.abs(np.fft.rfft(resized * np.hanning(len(resized)))).argmax() * RATE / len(resized)
     assert peak == pytest.approx(375, rel=0.01)
+
+
+def test_the_documentation_lists_every_attack_and_its_example_runs(tmp_path: Path, speech: np.ndarray) -> None:
+    text = (Path(__file__).resolve().parent.parent / "docs" / "corpus.md").read_text(encoding="utf-8")
+    for name in NAMES:
+        assert f"| `{name}` |" in text, f"docs/corpus.md does not list {name}"
+    (tmp_path / "example.py").write_text(re.findall(r"```python\n(.*?)```", text, re.DOTALL)[0])
+    runpy.run_path(str(tmp_path / "example.py"))
+    spoofed, parameters = run("coarse", speech)
+    assert spoofed.shape == speech.shape
+    assert parameters == {"bits": 6}

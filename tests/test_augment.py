@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import math
+import re
+import runpy
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import yaml
 from scipy import signal
 
 from nas.data.augment import Augmentation, augmentation_names, get_augmentation, level
@@ -16,8 +20,9 @@ from nas.data.augment.resampling import _resample
 from nas.errors import NasError
 
 RATE = 16000
+NAMES = augmentation_names()
 VARIANTS = [
-    *((name, {}) for name in augmentation_names()),
+    *((name, {}) for name in NAMES),
     *(("rawboost", {"algorithm": algorithm}) for algorithm in range(9)),
 ]
 
@@ -279,3 +284,21 @@ class TestRecipe:
     def test_wrong_entries_are_told(self, entry: object, message: str) -> None:
         with pytest.raises(NasError, match=message):
             Augmentation.from_recipe([entry])  # type: ignore[list-item]
+
+
+def test_the_examples_of_the_documentation_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """docs/augmentation.md: the listening example, the recipe and the augmentation of one's own."""
+    text = (Path(__file__).resolve().parent.parent / "docs" / "augmentation.md").read_text(encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    for number, block in enumerate(re.findall(r"```python\n(.*?)```", text, re.DOTALL)):
+        (tmp_path / f"example{number}.py").write_text(block)
+        runpy.run_path(str(tmp_path / f"example{number}.py"))
+    written = {path.stem for path in (tmp_path / "listen").iterdir()}
+    assert {"original", "rawboost", "pitch_shift"} <= written
+    recipe = yaml.safe_load(re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)[0])["augment"]
+    waveforms = speech()
+    assert Augmentation.from_recipe(recipe)(waveforms, generator()).shape == waveforms.shape
+    for name in NAMES:
+        assert f"| `{name}` |" in text, f"docs/augmentation.md does not list {name}"
+    flipped = get_augmentation("polarity")(waveforms, generator())
+    assert torch.equal(flipped.abs(), waveforms.abs())
