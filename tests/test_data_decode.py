@@ -126,6 +126,17 @@ def test_what_libsndfile_refuses_is_decoded_by_miniaudio(
         np.testing.assert_array_equal(audio.waveform, expected)
 
 
+def test_flac_of_undeclared_length_fails_in_libsndfile_and_is_read(tmp_path: Path) -> None:
+    """What an encoder leaves that writes to a pipe; libsndfile 1.2.2 says "Internal psf_fseek() failed"."""
+    path = save(tmp_path / "a.flac", tone(seconds=2.0))
+    expected = decode(path)
+    content = bytearray(path.read_bytes())
+    content[21] &= 0xF0  # STREAMINFO: 36 bits of total samples
+    content[22:26] = bytes(4)
+    path.write_bytes(content)
+    np.testing.assert_array_equal(decode(path), expected)
+
+
 def test_it_is_said_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     paths = [save(tmp_path / f"{name}.flac", tone()) for name in "abc"]
     monkeypatch.setattr(decoding, "_read_libsndfile", _refuse)
@@ -170,6 +181,19 @@ def test_damage_ends_in_one_sentence(tmp_path: Path, kind: str) -> None:
     with pytest.raises(NasError, match=r"a\.(flac|wav): (unreadable audio|empty audio)") as caught:
         decode(path)
     assert "\n" not in str(caught.value)
+
+
+def test_a_flipped_bit_within_a_flac_frame_is_never_silence(tmp_path: Path) -> None:
+    """A decoder may mute or skip the frame whose checksum fails: neither is taken for the utterance."""
+    generator = np.random.default_rng(3)
+    path = save(tmp_path / "a.flac", generator.normal(0, 0.1, 20_000).astype(np.float32))
+    content = path.read_bytes()
+    for place in generator.integers(9_000, len(content) - 100, 30):
+        spoilt = bytearray(content)
+        spoilt[place] ^= 1 << int(generator.integers(8))
+        path.write_bytes(spoilt)
+        with pytest.raises(NasError, match="unreadable audio"):
+            decode(path)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])

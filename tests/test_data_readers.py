@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import runpy
 from collections import Counter
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from nas.data.readers import layouts, read, require_both_classes
 from nas.data.readers.folders import by_hash
 from nas.data.readers.protocol import read_protocol
+from nas.data.readers.registry import _READERS
 from nas.data.utterance import Utterance
 from nas.errors import NasError
 
@@ -380,6 +382,19 @@ def test_folder_per_class_wrong_trees(tmp_path: Path) -> None:
 def test_the_hash_is_the_same_everywhere() -> None:
     assert [by_hash(name) for name in ("a", "2", "5")] == ["train", "dev", "eval"]
     assert Counter(by_hash(str(i)) for i in range(1000)) == {"train": 820, "dev": 85, "eval": 95}
+
+
+def test_a_layout_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The example of docs/data.md, run as it stands there."""
+    guide = (Path(__file__).parent.parent / "docs" / "data.md").read_text(encoding="utf-8")
+    example = next(block for block in guide.split("```python\n")[1:] if '@reader("my_corpus")' in block)
+    monkeypatch.setattr("nas.data.readers.registry._READERS", dict(_READERS))
+    runpy.run_path(str(write(tmp_path / "my_corpus.py", example.split("```")[0])))
+    touch(tmp_path, "real_1.wav", "made_1.wav")
+    assert [(row.utterance, row.key, row.attack) for row in read("my_corpus", tmp_path)] == [
+        ("made_1", "spoof", "unknown"),
+        ("real_1", "bonafide", "-"),
+    ]
 
 
 def test_every_layout_refuses_an_empty_folder_in_one_sentence(tmp_path: Path) -> None:

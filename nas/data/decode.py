@@ -1,8 +1,9 @@
 """One audio file -> one mono waveform at the wanted rate, or one sentence that says why not.
 
 libsndfile (through soundfile) decodes first: it is fast and reads WAV, FLAC, OGG, MP3 and more. Some valid files fail
-in libsndfile 1.2.2 (some FLAC, FLAC inside Ogg); miniaudio is then asked. It was chosen over PyAV because it is one
-small self-contained extension without FFmpeg, and its dr_flac is an independent implementation of the format.
+in libsndfile 1.2.2 (FLAC of undeclared length, FLAC inside Ogg); miniaudio is then asked. It was chosen over PyAV
+because it is one small self-contained extension without FFmpeg, and its dr_flac is an independent implementation of the
+format.
 
 A damaged file is never repaired with silence and never accepted in part: a stream that ends before the length that its
 header declares is unreadable.
@@ -188,7 +189,7 @@ def _join(blocks: list[np.ndarray]) -> np.ndarray:
 
 def _reason(error: BaseException) -> str:
     if isinstance(error, soundfile.LibsndfileError):
-        return f"libsndfile: {error.error_string.strip().rstrip('.')}"
+        return f"libsndfile: {error.error_string.strip().removeprefix('Error : ').rstrip('.')}"
     if isinstance(error, OSError) and error.errno:
         return os.strerror(error.errno)
     return " ".join(str(part) for part in error.args[:1]) or type(error).__name__
