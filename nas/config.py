@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, model_validator
 
 from nas.errors import NasError
 from nas.space import nearest
@@ -44,11 +44,13 @@ class Data(Section):
     """Which samples of a longer training utterance: the first (paper), or a random stretch every epoch."""
     corrupt: Literal["strict", "skip"] = "strict"
     """What a damaged audio file does: stop with the list, or be left out and counted."""
+    subset: Positive | None = None
+    """Train on so many utterances, half of each class, drawn by the seed; null takes all."""
     cache: str | None = None
     """Folder of the decoded waveforms; null keeps them in memory."""
 
 
-class Network(Section):
+class RawPCDartsNetwork(Section):
     """The network around the cells: the same in search and training (no depth gap, Section 3.2)."""
 
     name: Literal["raw-pcdarts"] = "raw-pcdarts"
@@ -63,6 +65,26 @@ class Network(Section):
     kernel: Annotated[int, Field(ge=4)] = 128
     mask: NotNegative = 16
     """F: fewer than F consecutive filters are masked in each training step; 0 masks none."""
+
+
+class OtherNetwork(Section):
+    """A hand-made network of `nas.networks`, for training and fine-tuning: "aasist", "rawnet2-2019", ..."""
+
+    name: str
+    options: dict[str, Any] = {}
+    """Keyword arguments of the network, e.g. its loss; the published values by default."""
+
+
+def _network_kind(value: Any) -> str:
+    name = value.get("name", "raw-pcdarts") if isinstance(value, dict) else getattr(value, "name", "raw-pcdarts")
+    return "raw-pcdarts" if name == "raw-pcdarts" else "other"
+
+
+_NETWORK_TAGS = {"raw-pcdarts": RawPCDartsNetwork, "other": OtherNetwork}
+Network = Annotated[
+    Annotated[RawPCDartsNetwork, Tag("raw-pcdarts")] | Annotated[OtherNetwork, Tag("other")],
+    Discriminator(_network_kind),
+]
 
 
 class Supernet(Section):
@@ -124,8 +146,13 @@ class Train(Section):
     epochs: Positive = 100
     batch_size: Annotated[int, Field(ge=2)] = 32
     learning_rate: Rate = 5e-5
+    schedule: Literal["cosine", "cosine_steps", "step", "constant"] = "cosine"
+    """How the learning rate falls: along a cosine, every epoch or every step; by a factor every few epochs; not."""
     final_learning_rate: Decay = 2e-5
-    """Where the cosine schedule over the epochs ends."""
+    """Where a cosine schedule ends."""
+    step_epochs: Positive = 10
+    """Epochs after which a step schedule multiplies the learning rate by ..."""
+    step_factor: Rate = 0.5
     weight_decay: Decay = 3e-4
     select: Selection = "dev_eer"
     """Which epoch's weights are kept as best: lowest EER (default) or highest accuracy (paper) on development."""
@@ -151,7 +178,7 @@ class Recipe(Section):
     """Bit-identical runs on a CPU; on a GPU wherever PyTorch can."""
     space: str = "raw_waveform"
     data: Data = Data()
-    network: Network = Network()
+    network: Network = RawPCDartsNetwork()
     supernet: Supernet = Supernet()
     search: Search = Search()
     train: Train = Train()
@@ -285,12 +312,12 @@ def _apply(content: dict[str, Any], override: str) -> tuple[str, ...]:
 def _explain(error: ValidationError, path: Path, text: str, changed: set[tuple[str, ...]]) -> str:
     """One sentence for the first thing that is wrong: where, what, and what would be right."""
     first, *others = error.errors()
-    location = tuple(str(part) for part in first["loc"])
+    location = tuple(str(part) for part in first["loc"] if part not in _NETWORK_TAGS)
     key = ".".join(location) or "recipe"
     line = _line_of(text, location)
     where = "override" if location in changed else f"{path}:{line}" if line else str(path)
     if first["type"] == "extra_forbidden":
-        what = f"unknown key{nearest(location[-1], _keys(location[:-1]))}"
+        what = f"unknown key{nearest(location[-1], _keys(tuple(map(str, first['loc'][:-1]))))}"
     else:
         message = first["msg"].removeprefix("Value error, ")
         what = f"{message[0].lower()}{message[1:]}"
@@ -304,7 +331,7 @@ def _keys(location: tuple[str, ...]) -> list[str]:
     """The valid keys of the section at this place."""
     model: Any = Recipe
     for name in location:
-        model = model.model_fields[name].annotation
+        model = _NETWORK_TAGS.get(name) or model.model_fields[name].annotation
     return list(model.model_fields)
 
 

@@ -12,28 +12,33 @@ from nas.cli.options import Output, Overrides, Quiet, RecipeArgument, SpaceFile,
 
 def train(
     recipe: RecipeArgument,
-    genotype: Annotated[
-        Path, typer.Option("--genotype", "-g", help="Genotype file: JSON, YAML or the published text.")
-    ],
     output: Output,
     overrides: Overrides = None,
+    genotype: Annotated[
+        Path | None,
+        typer.Option("--genotype", "-g", help="Genotype file: JSON, YAML or the published text."),
+    ] = None,
     frontend: Annotated[
         Path | None,
-        typer.Option(
-            "--frontend", help="Learnt front-end, if it does not lie beside the genotype as *.frontend.safetensors."
-        ),
+        typer.Option(help="Learnt front-end, if it does not lie beside the genotype as *.frontend.safetensors."),
+    ] = None,
+    weights: Annotated[
+        Path | None, typer.Option(help="Published weights of a hand-made network to start from (fine-tuning).")
     ] = None,
     space_file: SpaceFile = None,
     quiet: Quiet = False,
 ) -> None:
-    """Train the network of a genotype from scratch and keep the best epoch.
+    """Train the network of a genotype from scratch, or a hand-made network, and keep the best epoch.
 
     Example: nas train raw_pcdarts/mel_fixed data.root=/data/LA --genotype runs/search/genotype.json --output runs/train
+
+    Example: nas train baselines/aasist data.root=/data/LA --output runs/aasist
     """
     import nas
 
     import_space(space_file)
     show_log()
-    result = nas.train(nas.load_recipe(recipe, overrides or ()), genotype, output, frontend, progress=not quiet)
+    changed = nas.load_recipe(recipe, overrides or ())
+    result = nas.train(changed, genotype, output, frontend, weights, progress=not quiet)
     print(f"best epoch {result.epoch}, dev EER {result.eer:.2f} %: {result.folder}")
     print(f"score it: nas evaluate {result.folder}")

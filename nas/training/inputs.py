@@ -11,8 +11,9 @@ from nas.config import Data, Recipe
 from nas.data.batches import Batches
 from nas.data.embedded import embedded_corpus
 from nas.data.readers import read, require_both_classes
-from nas.data.split import halves_from_protocols, split_halves
+from nas.data.split import halves_from_protocols, split_halves, subset
 from nas.data.store import WaveformStore
+from nas.data.utterance import Utterance
 from nas.errors import NasError
 
 
@@ -40,6 +41,8 @@ def open_inputs(recipe: Recipe, partitions: tuple[str, ...]) -> Inputs:
         kept = read(data.layout, _root(data), partitions=partitions)
         for partition in partitions:
             require_both_classes(kept, partition, str(data.root))
+        if data.subset is not None:
+            kept = _with_training_subset(kept, data.subset, recipe.seed)
         cache = Path(data.cache) if data.cache else None
         store = WaveformStore.open(kept, cache, corrupt=data.corrupt, workers=recipe.engine.workers or None)
     indices = {
@@ -88,6 +91,15 @@ def require_batch(count: int, batch_size: int, where: str) -> None:
     """
     if batch_size > count:
         raise NasError(f"{where}: a batch of {batch_size} does not fit {count} utterances; use at most {count}")
+
+
+def _with_training_subset(utterances: tuple[Utterance, ...], count: int, seed: int) -> tuple[Utterance, ...]:
+    """The utterances, of those in the training partition only a balanced subset."""
+    train = tuple(utterance for utterance in utterances if utterance.partition == "train")
+    if not train:
+        return utterances
+    chosen = [train[index] for index in subset(train, count, seed)]
+    return (*chosen, *(utterance for utterance in utterances if utterance.partition != "train"))
 
 
 def _root(data: Data) -> Path:

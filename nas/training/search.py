@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from nas.bilevel import architecture_step, architecture_step_second_order, require_adam, weight_step
-from nas.config import Recipe
+from nas.config import RawPCDartsNetwork, Recipe
 from nas.data.batches import Batch, Batches
+from nas.errors import NasError
 from nas.files import write_text
 from nas.genotype import Genotype
 from nas.supernet.network import Supernet
@@ -46,8 +47,10 @@ def build_supernet(recipe: Recipe) -> Supernet:
     """The supernet of a recipe, freshly initialised.
 
     Raises:
-        NasError: no such space, or K_C does not divide the channels.
+        NasError: no such space, K_C does not divide the channels, or the network has no cells to search.
     """
+    if not isinstance(recipe.network, RawPCDartsNetwork):
+        raise NasError(f"network.name: a search needs raw-pcdarts, not {recipe.network.name!r}")
     return Supernet(
         recipe.space,
         recipe.supernet.partial,
@@ -214,7 +217,7 @@ class _Search:
     def frontend(self) -> dict[str, Tensor] | None:
         """The front-end's weights, where the search trains them."""
         module: nn.Module = self.supernet.stem.frontend
-        return module.state_dict() if self.recipe.network.learnable else None
+        return module.state_dict() if getattr(self.recipe.network, "learnable", False) else None
 
 
 def _endless(batches: Batches, epoch: int) -> Iterator[Batch]:
