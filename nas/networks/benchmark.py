@@ -39,26 +39,38 @@ class ScoringTimes:
 
 
 def measure_scoring(
-    network: nn.Module, samples: int = 64_600, batch: int = 1, rounds: int = 15, seed: int = 0
+    network: nn.Module, samples: int = 64_600, batch: int = 1, rounds: int = 15, threads: int = 1, seed: int = 0
 ) -> ScoringTimes:
     """Score the same noise with the network and with its prepared copy, in turns, `rounds` times after two to warm up.
 
     The network is put into evaluation mode. It runs where its parameters are.
+
+    Args:
+        network: the plain network.
+        samples: length of an utterance.
+        batch: utterances scored at once.
+        rounds: how often each is timed.
+        threads: of PyTorch, while it lasts. One measures a core; more than one wait for each other on a busy machine.
+        seed: of the noise.
     """
     network = network.eval()
     prepared = prepare_for_inference(network)
     device = next(network.parameters()).device
     waveform = 0.1 * torch.randn(batch, samples, generator=torch.Generator().manual_seed(seed)).to(device)
-    plain_times: list[float] = []
-    prepared_times: list[float] = []
+    times: tuple[list[float], list[float]] = ([], [])
     difference = 0.0
-    with torch.inference_mode():
-        for turn in range(rounds + 2):
-            results = []
-            for each, times in ((network, plain_times), (prepared, prepared_times)):
-                start = time.perf_counter()
-                results.append(each(waveform).cpu())
-                if turn >= 2:
-                    times.append(time.perf_counter() - start)
-            difference = max(difference, (results[0] - results[1]).abs().max().item())
-    return ScoringTimes(tuple(plain_times), tuple(prepared_times), difference, samples, batch, torch.get_num_threads())
+    threads_before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        with torch.inference_mode():
+            for turn in range(rounds + 2):
+                logits = []
+                for each, kept in zip((network, prepared), times, strict=True):
+                    start = time.perf_counter()
+                    logits.append(each(waveform).cpu())
+                    if turn >= 2:
+                        kept.append(time.perf_counter() - start)
+                difference = max(difference, (logits[0] - logits[1]).abs().max().item())
+    finally:
+        torch.set_num_threads(threads_before)
+    return ScoringTimes(tuple(times[0]), tuple(times[1]), difference, samples, batch, threads)

@@ -29,7 +29,7 @@ from nas.networks.lcnn import LCNN, MaxFeatureMap
 from nas.networks.rawnet2 import RawNet2
 
 TILE = 256
-"""Pooled frames of a tile: 24 x 3 x 256 x 32 single-precision values are 2.4 MB, the cache of a current core."""
+"""Pooled frames of a tile for each thread: 24 x 3 x 256 x 32 values of 4 bytes are 2.4 MB, the cache of a core."""
 
 
 class StridedSinc(nn.Module):
@@ -106,16 +106,14 @@ class TiledBlock(nn.Module):
         x = x.contiguous(memory_format=torch.channels_last)
         pooled = length // POOL
         out = x.new_empty(batch, rows, pooled, len(self.weight_2))
-        step = max(TILE // batch, 1)
+        step = max(TILE * torch.get_num_threads() // batch, 1)
         for start in range(0, pooled, step):
             stop = min(start + step, pooled)
             # Two convolutions of three taps look two frames to either side.
             first, last = max(POOL * start - 2, 0), min(POOL * stop + 2, length)
-            tile = self.frames(x[:, :, :, first:last])[:, :, :, POOL * start - first : POOL * stop - first]
-            tile = tile.permute(0, 2, 3, 1)
-            target = out[:, :, start:stop]
-            torch.maximum(tile[:, :, 0::POOL], tile[:, :, 1::POOL], out=target)
-            torch.maximum(target, tile[:, :, 2::POOL], out=target)
+            tile = self.frames(x[:, :, :, first:last].contiguous(memory_format=torch.channels_last))
+            tile = tile[:, :, :, POOL * start - first : POOL * stop - first].permute(0, 2, 3, 1)
+            torch.amax(tile.unflatten(2, (-1, POOL)), dim=3, out=out[:, :, start:stop])
         return out.permute(0, 3, 1, 2)
 
 
