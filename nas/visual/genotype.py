@@ -1,0 +1,330 @@
+"""A genotype drawn: the normal and the expand cell side by side, every operation named, coloured and dashed by family.
+
+`genotype_graph` says what a cell is, `cell_layout` where its parts stand, `genotype_figure` draws them. What is written
+in a genotype file is never trusted: names are drawn as plain text, shortened, without control characters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path as FilePath
+
+import networkx as nx
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Circle, FancyBboxPatch, PathPatch, Polygon
+from matplotlib.path import Path
+
+from nas.errors import NasError
+from nas.genotype import FIRST_NODE, Cell, Genotype
+from nas.space import SearchSpace, get_space
+from nas.visual.layout import Layout, Point, layered
+from nas.visual.look import FAMILIES, INK, MUTED, PANEL, PAPER, RULE, Family, family_of, plain, save_figure
+
+Strengths = Mapping[str, Sequence[Sequence[float]]]
+"""For "normal" and "expand": per intermediate node, the strength (alpha times beta, softmaxed) of each kept edge."""
+
+KINDS = ("normal", "expand")
+OUTPUT = "output"
+ROW, GAP, MARGIN, HEADER, LEGEND = 0.66, 0.2, 0.32, 0.72, 0.5
+MOST_STRETCH = 1.9
+"""How far the rows of the shorter cell are pulled apart to stand beside the longer one."""
+RADIUS = 0.235
+PILL_HEIGHT = 0.27
+THIN, THICK = 1.0, 5.5
+
+
+def genotype_graph(genotype: Genotype, kind: str, strengths: Strengths | None = None) -> nx.MultiDiGraph:
+    """A cell as a graph, for pictures and for analysis with networkx.
+
+    Nodes: 0 and 1, the outputs of the cells k-2 and k-1; 2, 3, ... the intermediate nodes; "output". Each has `role`
+    ("input", "intermediate", "output") and `label`. Edges carry `role`: "operation", with `primitive` and `strength`
+    (or None), or "concat".
+
+    Raises:
+        NasError: `kind` is neither "normal" nor "expand", or the strengths do not fit the genotype.
+    """
+    if kind not in KINDS:
+        raise NasError(f"a genotype has a normal and an expand cell, not {kind!r}")
+    nodes: Cell = getattr(genotype, kind)
+    shares = _matching(strengths, kind, nodes)
+    graph = nx.MultiDiGraph(kind=kind)
+    graph.add_node(0, role="input", label="cell k−2")
+    graph.add_node(1, role="input", label="cell k−1")
+    for node, edges in enumerate(nodes, start=FIRST_NODE):
+        graph.add_node(node, role="intermediate", label=str(node - FIRST_NODE))
+        for place, edge in enumerate(edges):
+            strength = None if shares is None else float(shares[node - FIRST_NODE][place])
+            graph.add_edge(edge.source, node, key=place, role="operation", primitive=edge.primitive, strength=strength)
+    graph.add_node(OUTPUT, role="output", label="output")
+    for node in getattr(genotype, f"{kind}_concat"):
+        graph.add_edge(node, OUTPUT, role="concat")
+    return graph
+
+
+def _matching(strengths: Strengths | None, kind: str, nodes: Cell) -> Sequence[Sequence[float]] | None:
+    if strengths is None:
+        return None
+    shares = strengths.get(kind)
+    if shares is None or [len(row) for row in shares] != [len(edges) for edges in nodes]:
+        raise NasError(f"strengths: the {kind} cell needs one number for each of its kept edges, node by node")
+    return shares
+
+
+def genotype_figure(
+    genotype: Genotype, space: SearchSpace | None = None, strengths: Strengths | None = None, title: str = ""
+) -> Figure:
+    """Both cells side by side, as a figure of its own (no display, no global state).
+
+    Args:
+        genotype: what is drawn.
+        space: names the families of the primitives; None: the raw waveform space.
+        strengths: drawn as the width of edges, and as numbers, where known.
+        title: one line above the cells.
+    """
+    return _figure([(f"{kind}", genotype_graph(genotype, kind, strengths)) for kind in KINDS], space, title)
+
+
+def draw_genotype(
+    genotype: Genotype,
+    path: str | FilePath,
+    space: SearchSpace | None = None,
+    strengths: Strengths | None = None,
+    title: str = "",
+) -> FilePath:
+    """Draw the genotype into an .svg, .png or .pdf file; the same genotype gives the same bytes. Returns the path.
+
+    Raises:
+        NasError: another suffix, strengths that do not fit, or a file that cannot be written.
+    """
+    return save_figure(genotype_figure(genotype, space, strengths, title), path)
+
+
+def _pill(node: object, place: object) -> str:
+    return f"operation {place} into {node}"
+
+
+def cell_layout(graph: nx.MultiDiGraph) -> tuple[Layout, dict[object, float]]:
+    """Where the nodes and the operations of a cell stand, and how wide each is; cell k-2 left of cell k-1.
+
+    A node stands two rows under the lowest node that it reads, its operations in the row between.
+    """
+    level: dict[object, int] = {}
+    widths: dict[object, float] = {}
+    edges: list[tuple[object, object]] = []
+    for node, role in graph.nodes(data="role"):
+        if role == "output":
+            continue
+        level[node] = 0 if role == "input" else 2 + max(level[source] for source in graph.predecessors(node))
+        widths[node] = 1.0 if role == "input" else 2 * RADIUS + 0.1
+        for source, _, place, data in graph.in_edges(node, keys=True, data=True):
+            pill = _pill(node, place)
+            level[pill] = level[node] - 1
+            widths[pill] = _pill_width(data)
+            edges += [(source, pill), (pill, node)]
+    level[OUTPUT], widths[OUTPUT] = max(level.values()) + 1, 1.0
+    edges += [(node, OUTPUT) for node in graph.predecessors(OUTPUT)]
+    rows: list[list[object]] = [[] for _ in range(level[OUTPUT] + 1)]
+    for item, row in level.items():
+        rows[row].append(item)
+    layout = layered(rows, edges, widths, ROW, GAP)
+    return layout if layout.positions[0][0] <= layout.positions[1][0] else layout.mirrored(), widths
+
+
+def _pill_text(data: Mapping[str, object]) -> str:
+    strength = data["strength"]
+    return plain(str(data["primitive"])) + ("" if strength is None else f"  {strength:.3f}")
+
+
+def _pill_width(data: Mapping[str, object]) -> float:
+    return 0.24 + 0.078 * max(len(_pill_text(data)), 4)
+
+
+def _figure(cells: Sequence[tuple[str, nx.MultiDiGraph]], space: SearchSpace | None, title: str) -> Figure:
+    space = space or get_space("raw_waveform")
+    layouts = [cell_layout(graph) for _, graph in cells]
+    inner = max(layout.height for layout, _ in layouts)
+    layouts = [(layout.stretched(min(inner / layout.height, MOST_STRETCH)), sizes) for layout, sizes in layouts]
+    widths = [max(layout.width, 3.2) + 2 * MARGIN for layout, _ in layouts]
+    above = 0.5 if title else 0.0
+    width = sum(widths) + MARGIN * (len(cells) + 1)
+    height = inner + HEADER + 2 * MARGIN + 0.3 + LEGEND + above + MARGIN
+    figure = Figure(figsize=(width, height))
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.set_xlim(0, width)
+    axes.set_ylim(height, 0)
+    axes.axis("off")
+    if title:
+        _text(axes, (MARGIN, MARGIN + 0.12), plain(title, 100), 14, weight="bold", anchor="left")
+    left = MARGIN
+    for (name, graph), (layout, sizes), panel in zip(cells, layouts, widths, strict=True):
+        top = MARGIN + above
+        bottom = height - LEGEND - MARGIN
+        _box(axes, (left + panel / 2, (top + bottom) / 2), panel, bottom - top, PANEL, "none", 0, 0.12)
+        _text(axes, (left + MARGIN, top + 0.3), f"{name.capitalize()} cell", 13, weight="bold", anchor="left")
+        expands = graph.graph["kind"] == "expand"
+        says = "doubles the channels, halves the frames" if expands else "keeps the channels, halves the frames"
+        _text(axes, (left + MARGIN, top + 0.53), says, 9, MUTED, anchor="left")
+        shift = (
+            left + panel / 2 - layout.width / 2,
+            top + HEADER + MARGIN + (bottom - top - HEADER - 2 * MARGIN - inner) / 2,
+        )
+        _draw_cell(axes, graph, layout, sizes, shift, space)
+        left += panel + MARGIN
+    used = [
+        family_of(data["primitive"], space)
+        for _, graph in cells
+        for *_, data in graph.edges(data=True)
+        if data["role"] == "operation"
+    ]
+    known = any(data.get("strength") is not None for _, graph in cells for *_, data in graph.edges(data=True))
+    _legend(axes, [item for item in FAMILIES if item in used], known, width / 2, height - LEGEND / 2 - MARGIN / 3)
+    return figure
+
+
+def _draw_cell(
+    axes: Axes,
+    graph: nx.MultiDiGraph,
+    layout: Layout,
+    widths: Mapping[object, float],
+    shift: Point,
+    space: SearchSpace,
+) -> None:
+    place = {item: (x + shift[0], y + shift[1]) for item, (x, y) in layout.positions.items()}
+    routes = iter(layout.routes)
+    strongest = max((data["strength"] or 0.0 for *_, data in graph.edges(data=True) if "strength" in data), default=0.0)
+    operations = [
+        (node, key, data)
+        for node in graph.nodes
+        if node != OUTPUT
+        for _, _, key, data in graph.in_edges(node, keys=True, data=True)
+    ]
+    for _, _, data in operations:
+        kind = family_of(data["primitive"], space)
+        strength = data["strength"]
+        line = 2.0 if strength is None else THIN + (THICK - THIN) * strength / (strongest or 1.0)
+        _wire(axes, _ends(next(routes), shift, 0.18, PILL_HEIGHT / 2), kind.colour, line, kind.dashes)
+        _wire(axes, _ends(next(routes), shift, PILL_HEIGHT / 2, RADIUS), kind.colour, line, kind.dashes, arrow=True)
+    for route in routes:
+        _wire(axes, _ends(route, shift, RADIUS, 0.18), RULE, 1.6, below=True)
+    for node, key, data in operations:
+        kind = family_of(data["primitive"], space)
+        pill = _pill(node, key)
+        _box(axes, place[pill], widths[pill], PILL_HEIGHT, PAPER, kind.colour, 1.5, PILL_HEIGHT / 2, kind.dashes)
+        _text(axes, place[pill], _pill_text(data), 8.5)
+    factor = 2 if graph.graph["kind"] == "expand" else 1
+    channels = "C" if factor == 1 else "2C"
+    for node, role in graph.nodes(data="role"):
+        x, y = place[node]
+        label = graph.nodes[node]["label"]
+        if role == "intermediate":
+            axes.add_patch(Circle((x, y), RADIUS, facecolor=INK, edgecolor=PANEL, linewidth=2, zorder=4))
+            _text(axes, (x, y - 0.05), label, 11, PAPER, weight="bold")
+            _text(axes, (x, y + 0.11), channels, 7, "#DDE3EA")
+            continue
+        if role == "output":
+            channels = f"{factor * graph.in_degree(OUTPUT)}C"
+        _box(axes, (x, y), widths[node], 0.36, INK if role == "output" else PAPER, INK, 1.5, 0.07)
+        colour = PAPER if role == "output" else INK
+        _text(axes, (x, y - 0.055), label, 9.5, colour, weight="bold")
+        _text(axes, (x, y + 0.1), channels, 7, "#DDE3EA" if role == "output" else MUTED)
+
+
+def _ends(route: Sequence[Point], shift: Point, start: float, stop: float) -> list[Point]:
+    """The route on the page, from the lower edge of what it leaves to the upper edge of what it enters."""
+    points = [(x + shift[0], y + shift[1]) for x, y in route]
+    points[0] = (points[0][0], points[0][1] + start)
+    points[-1] = (points[-1][0], points[-1][1] - stop)
+    return points
+
+
+def _wire(
+    axes: Axes,
+    points: list[Point],
+    colour: str,
+    width: float,
+    dashes: tuple[float, ...] = (),
+    arrow: bool = False,
+    below: bool = False,
+) -> None:
+    """A smooth line through the points; it leaves and arrives vertically, an arrow makes its last stretch."""
+    head = 0.075 + 0.012 * width if arrow else 0.0
+    tip = points[-1]
+    points = [*points[:-1], (tip[0], tip[1] - head)]
+    vertices, codes = [points[0]], [Path.MOVETO]
+    for i in range(len(points) - 1):
+        (x0, y0), (x1, y1) = points[i], points[i + 1]
+        reach = (y1 - y0) / 2
+        # Inner bends are passed on the way from the point before to the point after; the ends are vertical.
+        lean0 = (points[i + 1][0] - points[i - 1][0]) / (points[i + 1][1] - points[i - 1][1]) if i else 0.0
+        inner = i + 2 < len(points)
+        lean1 = (points[i + 2][0] - x0) / (points[i + 2][1] - y0) if inner else 0.0
+        vertices += [(x0 + lean0 * reach, y0 + reach), (x1 - lean1 * reach, y1 - reach), (x1, y1)]
+        codes += [Path.CURVE4] * 3
+    style = (0.0, dashes) if dashes else "solid"
+    axes.add_patch(
+        PathPatch(
+            Path(vertices, codes),
+            facecolor="none",
+            edgecolor=colour,
+            linewidth=width,
+            linestyle=style,
+            capstyle="round" if not dashes else "butt",
+            zorder=1 if below else 2,
+        )
+    )
+    if arrow:
+        half = 0.6 * head
+        corners = [tip, (tip[0] - half, tip[1] - head * 1.15), (tip[0] + half, tip[1] - head * 1.15)]
+        axes.add_patch(Polygon(corners, closed=True, facecolor=colour, edgecolor="none", zorder=5))
+
+
+def _box(
+    axes: Axes,
+    centre: Point,
+    width: float,
+    height: float,
+    face: str,
+    edge: str,
+    line: float,
+    rounding: float,
+    dashes: tuple[float, ...] = (),
+) -> None:
+    corner = (centre[0] - width / 2, centre[1] - height / 2)
+    axes.add_patch(
+        FancyBboxPatch(
+            corner,
+            width,
+            height,
+            boxstyle=f"round,pad=0,rounding_size={rounding}",
+            facecolor=face,
+            edgecolor=edge,
+            linewidth=line,
+            linestyle=(0.0, dashes) if dashes else "solid",
+            zorder=0 if edge == "none" else 3,
+        )
+    )
+
+
+def _text(
+    axes: Axes, at: Point, text: str, size: float, colour: str = INK, weight: str = "normal", anchor: str = "center"
+) -> None:
+    axes.text(
+        *at, text, fontsize=size, color=colour, weight=weight, ha=anchor, va="center", family="DejaVu Sans", zorder=6,
+        parse_math=False,
+    )  # fmt: skip
+
+
+def _legend(axes: Axes, families: Sequence[Family], strengths: bool, centre: float, y: float) -> None:
+    entries = [(item.name, item.colour, item.dashes, 2.4) for item in families]
+    entries.append(("concatenation", RULE, (), 2.4))
+    if strengths:
+        entries.append(("width: strength α · β", INK, (), 4.5))
+    widths = [0.62 + 0.075 * len(name) for name, *_ in entries]
+    x = centre - sum(widths) / 2
+    for (name, colour, dashes, line), width in zip(entries, widths, strict=True):
+        style = (0.0, dashes) if dashes else "solid"
+        axes.add_line(Line2D([x, x + 0.32], [y, y], color=colour, linewidth=line, linestyle=style, zorder=2))
+        _text(axes, (x + 0.4, y), name, 8.5, MUTED, anchor="left")
+        x += width
