@@ -87,6 +87,7 @@ def _shortcuts(waveform: np.ndarray) -> list[float]:
         ({"utterances": 1}, "2 utterances"),
         ({"seconds": 0.1}, "0.25 s"),
         ({"seconds": float("nan")}, "0.25 s"),
+        ({"seconds": float("inf")}, "0.25 s"),
     ],
 )
 def test_wrong_sizes_are_told(arguments: dict, message: str) -> None:

@@ -19,6 +19,7 @@ import os
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from multiprocessing import connection
@@ -215,6 +216,10 @@ def _run(todo: Sequence[_Work], workers: int | None) -> Iterator[tuple[str, list
         try:
             for future in as_completed(waiting):
                 yield future.result()
+        except BrokenProcessPool:
+            raise NasError(
+                "a process of the build died (out of memory?): the same command goes on from there"
+            ) from None
         except BaseException:
             for future in waiting:
                 future.cancel()

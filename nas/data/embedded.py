@@ -89,14 +89,14 @@ def embedded_corpus(
         The utterances (their paths are names only, there are no files) and their waveforms, float32 [T] at 16 kHz.
 
     Raises:
-        NasError: too few speakers or utterances, or a duration below 0.25 s.
+        NasError: too few speakers or utterances, or a duration outside 0.25 s to 60 s.
     """
     if speakers < 4 or utterances < 2:
         raise NasError(
             f"the embedded corpus needs 4 speakers and 2 utterances of each, not {speakers} and {utterances}"
         )
-    if not seconds >= 0.25:
-        raise NasError(f"the embedded corpus needs utterances of 0.25 s or more, not {seconds}")
+    if not 0.25 <= seconds <= 60:
+        raise NasError(f"utterances of the embedded corpus last 0.25 s to 60 s, not {seconds}")
     table: list[Utterance] = []
     waveforms: list[np.ndarray] = []
     spoofed_so_far = dict.fromkeys(PARTITIONS, 0)
@@ -188,7 +188,7 @@ def _glide(track: np.ndarray, width: int = 9) -> np.ndarray:
 
 
 def _glottis(speaker: _Speaker, samples: int, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Glottal flow derivative and the aspiration noise that it modulates, each float32 [samples].
+    """Glottal flow derivative and the aspiration noise that follows the flow, each float32 [samples].
 
     The flow is Rosenberg's: t^2 (1 - t) while the glottis is open, 0 while it is closed; its derivative 2t - 3t^2.
     """
@@ -196,10 +196,11 @@ def _glottis(speaker: _Speaker, samples: int, random: np.random.Generator) -> tu
     knots = np.linspace(0, time[-1], max(3, int(time[-1] * 3)))
     intonation = np.interp(time, knots, random.normal(0, 0.1, len(knots))) - 0.12 * time / time[-1]
     pitch = speaker.pitch * np.exp(intonation)
+    # Jitter and shimmer are drawn per cycle; the jittered phase may hold a few cycles more than the smooth one.
     cycle_count = int(pitch.sum() / RATE * 1.2) + 10
     jitter = random.normal(1, speaker.jitter, cycle_count)
-    cycle = np.minimum(np.cumsum(pitch / RATE).astype(int), cycle_count - 1)
-    phase = np.cumsum(pitch * jitter[cycle] / RATE)
+    smooth_cycle = np.cumsum(pitch / RATE).astype(int)
+    phase = np.cumsum(pitch * jitter[smooth_cycle] / RATE)
     cycle = np.minimum(phase.astype(int), cycle_count - 1)
     position = phase - np.floor(phase)
     open_share = speaker.tilt + 0.05 * random.standard_normal(cycle_count)[cycle]
