@@ -46,6 +46,8 @@ class Data(Section):
     """What a damaged audio file does: stop with the list, or be left out and counted."""
     subset: Positive | None = None
     """Train on so many utterances, half of each class, drawn by the seed; null takes all."""
+    augment: list[dict[str, Any]] = []
+    """Augmentations of training batches, in order: {name: ..., probability: ..., SETTING: ...}."""
     cache: str | None = None
     """Folder of the decoded waveforms; null keeps them in memory."""
 
@@ -154,6 +156,8 @@ class Train(Section):
     """Epochs after which a step schedule multiplies the learning rate by ..."""
     step_factor: Rate = 0.5
     weight_decay: Decay = 3e-4
+    freeze_norms: bool = False
+    """Whether batch normalisations keep the statistics of the weights that fine-tuning starts from."""
     select: Selection = "dev_eer"
     """Which epoch's weights are kept as best: lowest EER (default) or highest accuracy (paper) on development."""
 

@@ -39,9 +39,8 @@ class Board:
             entropy = -(a * a.clamp_min(1e-12).log()).sum(1)
             for index, (source, target) in enumerate(space.topology.edges):
                 edge = f"{kind}/{source}-{target}"
-                self.writer.add_scalars(
-                    f"alpha {edge}", dict(zip(space.primitive_names, a[index].tolist(), strict=True)), epoch
-                )
+                for name, weight in zip(space.primitive_names, a[index].tolist(), strict=True):
+                    self.writer.add_scalar(f"alpha {edge.replace('/', ' ')}/{name}", weight, epoch)
                 self.writer.add_scalar(f"entropy/{edge}", entropy[index].item(), epoch)
                 self.writer.add_scalar(f"beta/{edge}", b[index].item(), epoch)
             image = (a / a.max()).unsqueeze(0).repeat_interleave(16, 1).repeat_interleave(16, 2)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from nas.config import Data, Recipe
+from nas.data.augment import Augmentation
 from nas.data.batches import Batches
 from nas.data.embedded import embedded_corpus
 from nas.data.readers import read, require_both_classes
@@ -76,11 +80,37 @@ def halve_training(recipe: Recipe, inputs: Inputs) -> tuple[np.ndarray, np.ndarr
     return weights, architecture
 
 
-def training_batches(recipe: Recipe, store: WaveformStore, indices: np.ndarray, size: int, seed: int) -> Batches:
-    """Shuffled batches of `size` for training; the last, incomplete one of an epoch is left out."""
-    return Batches(
-        store, indices, size, recipe.data.samples, shuffle=True, seed=seed, crop=recipe.data.crop, drop_last=True
-    )
+class TrainingBatches:
+    """Shuffled, augmented batches on a device; the last, incomplete batch of an epoch is left out.
+
+    Every epoch is a pure function of the seed and its number.
+
+    Raises:
+        NasError: an unknown augmentation, or a wrong setting of one.
+    """
+
+    def __init__(
+        self, recipe: Recipe, store: WaveformStore, indices: np.ndarray, size: int, seed: int, device: torch.device
+    ) -> None:
+        data = recipe.data
+        self.seed, self.device = seed, device
+        self.augment = Augmentation.from_recipe(data.augment)
+        self.batches = Batches(
+            store, indices, size, data.samples, shuffle=True, seed=seed, crop=data.crop, drop_last=True
+        )
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def epoch(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Waveforms [B, T] and labels [B] of every batch."""
+        generator = torch.Generator(self.device)
+        for step, batch in enumerate(self.batches.epoch(epoch)):
+            waveforms, labels = batch.waveforms.to(self.device), batch.labels.to(self.device)
+            if self.augment.steps:
+                generator.manual_seed(int(np.random.SeedSequence((self.seed, epoch, step)).generate_state(1)[0]))
+                waveforms = self.augment(waveforms, generator)
+            yield waveforms, labels
 
 
 def require_batch(count: int, batch_size: int, where: str) -> None:

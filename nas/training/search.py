@@ -15,14 +15,13 @@ from tqdm import tqdm
 
 from nas.bilevel import architecture_step, architecture_step_second_order, require_adam, weight_step
 from nas.config import RawPCDartsNetwork, Recipe
-from nas.data.batches import Batch, Batches
 from nas.errors import NasError
 from nas.files import write_text
 from nas.genotype import Genotype
 from nas.supernet.network import Supernet
 from nas.training.board import Board
 from nas.training.engine import reduce_gradients, start_engine
-from nas.training.inputs import Inputs, halve_training, open_inputs, training_batches
+from nas.training.inputs import Inputs, TrainingBatches, halve_training, open_inputs
 from nas.training.run import Run
 from nas.training.scoring import Scored, Totals, score_partition
 
@@ -76,7 +75,7 @@ def search(recipe: Recipe, output: str | Path, progress: bool = True) -> SearchR
     halves = halve_training(recipe, inputs)
     size = recipe.search.batch_size
     loaders = [
-        training_batches(recipe, inputs.store, half, size, seed)
+        TrainingBatches(recipe, inputs.store, half, size, seed, accelerator.device)
         for half, seed in zip(halves, (2 * recipe.seed, 2 * recipe.seed + 1), strict=True)
     ]
     run = Run.create(output, "search", recipe)
@@ -93,8 +92,8 @@ class _Search:
         run: Run,
         accelerator: Accelerator,
         supernet: Supernet,
-        weight_batches: Batches,
-        architecture_batches: Batches,
+        weight_batches: TrainingBatches,
+        architecture_batches: TrainingBatches,
         progress: bool,
     ) -> None:
         settings = recipe.search
@@ -157,8 +156,7 @@ class _Search:
             disable=not self.progress,
             leave=False,
         )
-        for step, batch in enumerate(bar):
-            waveforms, labels = batch.waveforms.to(device), batch.labels.to(device)
+        for step, (waveforms, labels) in enumerate(bar):
             if searching:
                 architecture = architecture + self.architecture_step(waveforms, labels, next(architecture_batches))
             loss, logits = weight_step(self.supernet, self.weights, waveforms, labels, self.backward(self.weights))
@@ -177,9 +175,8 @@ class _Search:
             "utterance_rate": steps * self.recipe.search.batch_size / (time.perf_counter() - started),
         }
 
-    def architecture_step(self, waveforms: Tensor, labels: Tensor, batch: Batch) -> Tensor:
-        device, settings = self.accelerator.device, self.recipe.search
-        held_out = batch.waveforms.to(device), batch.labels.to(device)
+    def architecture_step(self, waveforms: Tensor, labels: Tensor, held_out: tuple[Tensor, Tensor]) -> Tensor:
+        settings = self.recipe.search
         if settings.order == "second":
             return architecture_step_second_order(
                 self.supernet, self.architecture, self.weights, (waveforms, labels), held_out
@@ -220,7 +217,7 @@ class _Search:
         return module.state_dict() if getattr(self.recipe.network, "learnable", False) else None
 
 
-def _endless(batches: Batches, epoch: int) -> Iterator[Batch]:
+def _endless(batches: TrainingBatches, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
     """Batches of the architecture half for as long as the weight half lasts; the halves may differ in size."""
     # Each pass within an epoch has its own order, and no pass of another epoch shares it.
     passes = 0

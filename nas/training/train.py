@@ -11,12 +11,12 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, StepLR
 from tqdm import tqdm
 
 from nas.config import RawPCDartsNetwork, Recipe
 from nas.config import Train as Settings
-from nas.data.batches import Batches
 from nas.errors import NasError
 from nas.genotype import Genotype
 from nas.networks import registry
@@ -24,7 +24,7 @@ from nas.networks.published import load_published
 from nas.networks.raw_pcdarts import RawPCDarts
 from nas.training.board import Board
 from nas.training.engine import reduce_gradients, start_engine
-from nas.training.inputs import open_inputs, require_batch, training_batches
+from nas.training.inputs import TrainingBatches, open_inputs, require_batch
 from nas.training.run import Run, read_tensors
 from nas.training.scoring import Totals, score_partition
 
@@ -129,7 +129,9 @@ def train(
     inputs = open_inputs(recipe, ("train", "dev"))
     settings = recipe.train
     require_batch(len(inputs.partitions["train"]), settings.batch_size, "train.batch_size")
-    batches = training_batches(recipe, inputs.store, inputs.partitions["train"], settings.batch_size, recipe.seed)
+    batches = TrainingBatches(
+        recipe, inputs.store, inputs.partitions["train"], settings.batch_size, recipe.seed, accelerator.device
+    )
 
     run = Run.create(output, "train", recipe)
     if genotype is not None:
@@ -170,7 +172,7 @@ def train(
 def _train_epoch(
     epoch: int,
     network: Any,
-    batches: Batches,
+    batches: TrainingBatches,
     optimizer: Any,
     schedule: LRScheduler,
     recipe: Recipe,
@@ -179,12 +181,15 @@ def _train_epoch(
 ) -> dict[str, Any]:
     """One pass over the training set; the first values of the epoch's row."""
     network.train()
+    if recipe.train.freeze_norms:
+        for module in network.modules():
+            if isinstance(module, _BatchNorm):
+                module.eval()
     every_step = recipe.train.schedule == "cosine_steps"
     totals, started = Totals(accelerator.device), time.perf_counter()
     rate = schedule.get_last_lr()[0]
     bar = tqdm(batches.epoch(epoch), total=len(batches), desc=f"epoch {epoch}", disable=not progress, leave=False)
-    for step, batch in enumerate(bar):
-        waveforms, labels = batch.waveforms.to(accelerator.device), batch.labels.to(accelerator.device)
+    for step, (waveforms, labels) in enumerate(bar):
         logits = network(waveforms)
         loss = network.output.loss(logits, labels)
         optimizer.zero_grad(set_to_none=True)
