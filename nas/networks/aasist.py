@@ -80,11 +80,15 @@ class GraphAttention(nn.Module):
         self.norm = nn.BatchNorm1d(size)
         self.dropout = nn.Dropout(0.2)
 
+    def attention(self, nodes: Tensor) -> Tensor:
+        """nodes [B, N, D_in] -> attention [B, N, N], rows adding up to one."""
+        pairs = torch.tanh(self.pair(pairwise(nodes))) @ self.weight
+        return (pairs.squeeze(-1) / self.temperature).softmax(dim=2)
+
     def forward(self, nodes: Tensor) -> Tensor:
         nodes = self.dropout(nodes)
-        pairs = torch.tanh(self.pair(pairwise(nodes))) @ self.weight
-        attention = (pairs.squeeze(-1) / self.temperature).softmax(dim=2)
-        return F.selu(normalise_nodes(self.norm, self.attended(attention @ nodes) + self.own(nodes)))
+        attended = self.attention(nodes) @ nodes
+        return F.selu(normalise_nodes(self.norm, self.attended(attended) + self.own(nodes)))
 
 
 class HeterogeneousAttention(nn.Module):

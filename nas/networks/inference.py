@@ -106,7 +106,8 @@ class TiledBlock(nn.Module):
         x = x.contiguous(memory_format=torch.channels_last)
         pooled = length // POOL
         out = x.new_empty(batch, rows, pooled, len(self.weight_2))
-        step = max(TILE * torch.get_num_threads() // batch, 1)
+        # Caches are a matter of CPUs; an accelerator is better fed with the whole.
+        step = max(TILE * torch.get_num_threads() // batch, 1) if x.device.type == "cpu" else pooled
         for start in range(0, pooled, step):
             stop = min(start + step, pooled)
             # Two convolutions of three taps look two frames to either side.
