@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from safetensors.torch import load, save
 from torch import nn
 
@@ -17,6 +19,7 @@ from nas.networks import registry
 from nas.networks.benchmark import measure_scoring
 from nas.networks.cost import measure_cost
 from nas.networks.inference import prepare_for_inference
+from nas.networks.scoring import first_samples, score_waveform
 
 GENOTYPE = (
     "Genotype(normal=[('dil_conv_5', 1), ('dil_conv_3', 0), ('dil_conv_5', 1), ('dil_conv_5', 2), ('std_conv_5', 2), "
@@ -248,6 +251,25 @@ def test_published_sizes_cost_what_is_known() -> None:
     """Reference facts, table 3.k: GMAC of one item of 64,600 samples."""
     for published, gmac in (("aasist", 9.6), ("aasist-l", 6.6), ("rawnet2-2019", 8.7), ("rawnet2-2021", 2.1)):
         assert measure_cost(registry.create(published), 64_600).macs / 1e9 == pytest.approx(gmac, abs=0.06)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(1, 50), st.one_of(st.none(), st.integers(1, 120)))
+def test_the_first_samples_tiled(length: int, samples: int | None) -> None:
+    fitted = first_samples(torch.arange(length), samples)
+    assert fitted.tolist() == [i % length for i in range(length if samples is None else samples)]
+
+
+def test_one_waveform_gets_one_score() -> None:
+    network = build("lcnn-lfcc-lstmsum")
+    waveform = noise(1, SECOND)[0]
+    score = score_waveform(network, waveform, None)
+    assert score == network(waveform.unsqueeze(0))[0, 1].item()
+    assert score_waveform(network, waveform, 2 * SECOND) != score
+    with pytest.raises(ValueError, match="evaluation mode"):
+        score_waveform(network.train(), waveform, None)
+    with pytest.raises(ValueError, match="shape"):
+        score_waveform(network.eval(), waveform[:0], 100)
 
 
 def test_the_benchmark_takes_turns() -> None:

@@ -28,13 +28,7 @@ from nas.metrics import Trials, evaluate_trials, write_scores
 from nas.networks import registry
 from nas.networks.inference import prepare_for_inference
 from nas.networks.published import load_published
-
-
-def first_samples(waveform: Tensor, samples: int | None) -> Tensor:
-    """The first `samples` of a waveform [T], tiled where it is shorter; all of it where `samples` is None."""
-    if samples is None:
-        return waveform
-    return waveform.repeat(-(-samples // len(waveform)))[:samples]
+from nas.networks.scoring import score_waveform
 
 
 def score_utterances(
@@ -51,15 +45,9 @@ def score_utterances(
     Raises:
         NasError: audio that cannot be read.
     """
-    head = network.output
-    if not isinstance(head, nn.Module):
-        raise TypeError("the network has no head `output`")
     scores = np.empty(len(utterances))
-    with torch.inference_mode():
-        for index, utterance in enumerate(tqdm(utterances, unit="utt", disable=not progress)):
-            waveform = first_samples(torch.from_numpy(decode(utterance.path)), samples)
-            logits = network(waveform.unsqueeze(0))
-            scores[index] = head.score(logits).item()  # type: ignore[operator]
+    for index, utterance in enumerate(tqdm(utterances, unit="utt", disable=not progress)):
+        scores[index] = score_waveform(network, torch.from_numpy(decode(utterance.path)), samples)
     return Trials(
         utterance=np.array([u.utterance for u in utterances]),
         attack=np.array([u.attack for u in utterances]),
