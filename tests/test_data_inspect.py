@@ -208,9 +208,9 @@ def test_faults_are_counted_and_shown(corpus: list[Utterance], tmp_path: Path) -
     assert report.speakers_across == {"train0": ("train", "eval")}
     assert [{row.utterance for row in group} for group in report.duplicates] == [{"u0", "copy"}]
     assert report.faults[:3] == (
-        "1 files are unreadable",
-        "1 speakers are in more than one partition",
-        "2 files are 1 recordings, repeated",
+        "unreadable files: 1",
+        "speakers in more than one partition: 1",
+        "recordings that are there more than once: 1",
     )
     text = report.text()
     for piece in ("Unreadable (1):", "train0: train, eval", "u0 (train, spoof), copy (eval, bonafide)"):

@@ -63,11 +63,11 @@ class Report:
         """One sentence for each kind of fault; empty for a corpus without any."""
         faults = []
         if self.unreadable:
-            faults.append(f"{len(self.unreadable)} files are unreadable")
+            faults.append(f"unreadable files: {len(self.unreadable)}")
         if self.speakers_across:
-            faults.append(f"{len(self.speakers_across)} speakers are in more than one partition")
+            faults.append(f"speakers in more than one partition: {len(self.speakers_across)}")
         if self.duplicates:
-            faults.append(f"{sum(map(len, self.duplicates))} files are {len(self.duplicates)} recordings, repeated")
+            faults.append(f"recordings that are there more than once: {len(self.duplicates)}")
         if self.shortcuts and self.shortcuts.found:
             faults.append(f"the classes can be told apart by {', '.join(self.shortcuts.found)}")
         return tuple(faults)

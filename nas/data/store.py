@@ -1,35 +1,24 @@
 """Decode once: all waveforms of a corpus as ONE int16 array, memory-mapped from a cache file or in memory.
 
 int16 is what the corpora hold, so 16-bit sources come back bit for bit; other sources are rounded to 16 bits.
-
-The cache is a single file `waveforms-NAME.nas`, NAME from the paths and the rate:
-
-    samples, little-endian int16 | index, JSON | length of the index, uint64 | b"NASWAV01"
-
-It is written beside its final name and renamed, carries a checksum of samples and index, and is built again when a
-source file changes (size or modification time) or the file is damaged.
 """
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
-import json
 import logging
 import os
-import tempfile
-import zlib
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from nas.data.cache import cache_path, collect, read_cache, sources_digest, write_cache
 from nas.data.decode import SAMPLE_RATE, decode
 from nas.data.utterance import Utterance
 from nas.errors import NasError
@@ -37,7 +26,6 @@ from nas.errors import NasError
 SCALE = 1 / 32768
 """int16 -> float32 in [-1, 1)."""
 
-_MAGIC = b"NASWAV01"
 _LOG = logging.getLogger(__name__)
 
 
@@ -105,22 +93,20 @@ class WaveformStore:
         decoded = _decode_all(utterances, rate, workers or os.cpu_count() or 1, progress)
         if cache is None:
             memory = bytearray()  # grows in place: a list of arrays would need twice the memory to be joined
-            lengths, errors = _collect(decoded, lambda samples: memory.extend(samples.tobytes()))
-            _check_corrupt(utterances, errors, corrupt)
+            index = collect(decoded, lambda samples: memory.extend(samples.tobytes()))
+            _check_corrupt(utterances, index.errors, corrupt)
             samples = np.frombuffer(memory, dtype=np.int16)
         else:
-            path = _cache_path(Path(cache), utterances, rate)
-            sources = _sources(utterances)
-            index = _read_cache(path, sources)
-            if index is None:
-                index = _write_cache(path, sources, decoded, lambda errors: _check_corrupt(utterances, errors, corrupt))
-            else:
-                _check_corrupt(utterances, _errors(index), corrupt)
-            errors = _errors(index)
-            lengths = index["lengths"]
-            samples = np.memmap(path, dtype="<i2", mode="r", shape=(sum(lengths),))
-        kept = [utterance for position, utterance in enumerate(utterances) if position not in errors]
-        return cls(kept, samples, lengths, rate, [(utterances[p], reason) for p, reason in sorted(errors.items())])
+            path = cache_path(Path(cache), utterances, rate)
+            sources = sources_digest(utterances)
+            known = read_cache(path, sources)
+            if known:
+                _check_corrupt(utterances, known.errors, corrupt)
+            index = known or write_cache(path, sources, decoded, lambda e: _check_corrupt(utterances, e, corrupt))
+            samples = np.memmap(path, dtype="<i2", mode="r", shape=(sum(index.lengths),))
+        kept = [utterance for position, utterance in enumerate(utterances) if position not in index.errors]
+        skipped = [(utterances[position], reason) for position, reason in sorted(index.errors.items())]
+        return cls(kept, samples, index.lengths, rate, skipped)
 
     @classmethod
     def from_arrays(
@@ -233,21 +219,6 @@ def _decode_all(utterances: Sequence[Utterance], rate: int, workers: int, progre
                 future.cancel()
 
 
-def _collect(
-    decoded: Iterable[np.ndarray | str], keep: Callable[[np.ndarray], object]
-) -> tuple[list[int], dict[int, str]]:
-    """Hand every waveform to `keep`; return the lengths, and the reasons by position of what is unreadable."""
-    lengths: list[int] = []
-    errors: dict[int, str] = {}
-    for position, result in enumerate(decoded):
-        if isinstance(result, str):
-            errors[position] = result
-        else:
-            keep(result)
-            lengths.append(len(result))
-    return lengths, errors
-
-
 def _check_corrupt(utterances: Sequence[Utterance], errors: dict[int, str], corrupt: str) -> None:
     if not errors:
         return
@@ -258,101 +229,3 @@ def _check_corrupt(utterances: Sequence[Utterance], errors: dict[int, str], corr
     if len(errors) == len(utterances):
         raise NasError(f"none of the {len(utterances)} audio files is readable: {first}")
     _LOG.warning("%d of %d audio files are unreadable and left out: %s", len(errors), len(utterances), first)
-
-
-# --- the cache file --------------------------------------------------------------------------------------------------
-
-
-def _cache_path(folder: Path, utterances: Iterable[Utterance], rate: int) -> Path:
-    names = "\n".join([str(rate), *(os.path.abspath(utterance.path) for utterance in utterances)])
-    return folder / f"waveforms-{hashlib.sha256(names.encode('utf-8', 'surrogateescape')).hexdigest()[:16]}.nas"
-
-
-def _sources(utterances: Iterable[Utterance]) -> str:
-    """A digest of the size and modification time of every source file."""
-    digest = hashlib.sha256()
-    for utterance in utterances:
-        try:
-            status = os.stat(utterance.path)
-            digest.update(f"{status.st_size} {status.st_mtime_ns}\n".encode())
-        except OSError:
-            digest.update(b"absent\n")
-    return digest.hexdigest()
-
-
-def _errors(index: dict[str, Any]) -> dict[int, str]:
-    return {int(position): reason for position, reason in index["errors"].items()}
-
-
-def _write_cache(
-    path: Path, sources: str, decoded: Iterable[np.ndarray | str], check: Callable[[dict[int, str]], None]
-) -> dict[str, Any]:
-    """Write the cache file and return its index. `check` raises where the errors forbid the store: nothing stays."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    except OSError as error:
-        raise NasError(f"cannot write the waveform cache {path}: {error.strerror or error}") from error
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            index = _write_waveforms(stream, sources, decoded)
-            check(_errors(index))
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        raise NasError(f"cannot write the waveform cache {path}: {error.strerror or error}") from error
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(temporary)
-    return index
-
-
-def _write_waveforms(stream: IO[bytes], sources: str, decoded: Iterable[np.ndarray | str]) -> dict[str, Any]:
-    checksum = 0
-
-    def keep(samples: np.ndarray) -> None:
-        nonlocal checksum
-        content = samples.astype("<i2", copy=False).tobytes()
-        checksum = zlib.crc32(content, checksum)
-        stream.write(content)
-
-    lengths, errors = _collect(decoded, keep)
-    index = {"sources": sources, "lengths": lengths, "errors": {str(place): text for place, text in errors.items()}}
-    text = json.dumps(index).encode()
-    stream.write(text + len(text).to_bytes(8, "little") + zlib.crc32(text, checksum).to_bytes(4, "little") + _MAGIC)
-    return index
-
-
-def _read_cache(path: Path, sources: str) -> dict[str, Any] | None:
-    """The index of a whole, current cache file; None where it must be built."""
-    try:
-        with open(path, "rb") as stream:
-            size = os.fstat(stream.fileno()).st_size
-            if size < 20:
-                raise ValueError("too short")
-            stream.seek(size - 20)
-            tail = stream.read(20)
-            length = int.from_bytes(tail[:8], "little")
-            if tail[12:] != _MAGIC or length > size - 20:
-                raise ValueError("no end mark")
-            stream.seek(size - 20 - length)
-            text = stream.read(length)
-            index: dict[str, Any] = json.loads(text)
-            if index["sources"] != sources:
-                return None
-            if 2 * sum(index["lengths"]) != size - 20 - length:
-                raise ValueError("wrong size")
-            stream.seek(0)
-            checksum, left = 0, size - 20 - length
-            while left and (block := stream.read(min(left, 1 << 22))):
-                checksum = zlib.crc32(block, checksum)
-                left -= len(block)
-            if zlib.crc32(text, checksum) != int.from_bytes(tail[8:12], "little"):
-                raise ValueError("wrong checksum")
-            return index
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        _LOG.warning("the waveform cache %s is damaged (%s) and is built again", path, error)
-        return None
