@@ -1,1 +1,1 @@
-"""From corpora on disk to batches: readers, decoding, splits; and making corpora: attacks, the builder, augmentation."""
+"""From corpora on disk to batches: readers, decoding, splits; and making corpora: attacks, builder, augmentation."""
