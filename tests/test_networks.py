@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
+import statistics
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -201,6 +202,17 @@ def test_cost_grows_with_the_waveform(name: str) -> None:
     assert network(noise(1, SECOND)).shape == (1, 2)
 
 
+def test_cost_and_latency_are_recorded(name: str, record_property: Callable[[str, object], None]) -> None:
+    """For the record of the test run (`pytest --junitxml`): the small network on one second of audio."""
+    network = build(name)
+    cost, times = measure_cost(network, SECOND), measure_scoring(network, SECOND, rounds=3)
+    record_property("parameters", cost.parameters)
+    record_property("macs", cost.macs)
+    record_property("plain_ms", 1000 * statistics.median(times.plain))
+    record_property("prepared_ms", 1000 * statistics.median(times.prepared))
+    assert times.difference < 1e-4
+
+
 @pytest.mark.parametrize("hand_made", [n for n in registry.names() if n != "raw-pcdarts"])
 def test_bad_waveforms_are_refused_in_a_sentence(hand_made: str) -> None:
     network = build(hand_made)
@@ -273,7 +285,9 @@ def test_one_waveform_gets_one_score() -> None:
 
 
 def test_the_benchmark_takes_turns() -> None:
-    times = measure_scoring(build("lcnn-lfcc-lstmsum"), samples=SECOND, rounds=3)
+    threads = torch.get_num_threads()
+    times = measure_scoring(build("lcnn-lfcc-lstmsum"), samples=SECOND, batch=2, rounds=3, threads=2)
     assert len(times.plain) == len(times.prepared) == 3
-    assert times.ratio > 0
-    assert times.difference < 1e-4
+    assert times.ratio == statistics.median(times.plain) / statistics.median(times.prepared)
+    assert (times.samples, times.batch, times.threads) == (SECOND, 2, 2)
+    assert torch.get_num_threads() == threads
