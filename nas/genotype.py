@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import json
+import random
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,7 +17,7 @@ import yaml
 
 from nas.errors import NasError
 from nas.files import write_text
-from nas.space import SearchSpace
+from nas.space import SearchSpace, Zero
 
 
 class Edge(NamedTuple):
@@ -101,6 +102,20 @@ class Genotype:
             return cls.parse(text)
         except NasError as error:
             raise NasError(f"{path}: {error}") from error
+
+    @classmethod
+    def random(cls, space: SearchSpace, chance: random.Random) -> Genotype:
+        """A genotype drawn uniformly: distinct earlier nodes and a primitive (not zero) for each kept input."""
+        names = [primitive.name for primitive in space.primitives if not isinstance(primitive, Zero)]
+        topology = space.topology
+
+        def cell() -> Cell:
+            return tuple(
+                tuple(Edge(chance.choice(names), source) for source in chance.sample(range(node), topology.kept_inputs))
+                for node in range(FIRST_NODE, FIRST_NODE + topology.intermediate)
+            )
+
+        return cls(normal=cell(), expand=cell())
 
     @classmethod
     def _from_fields(cls, fields: Any) -> Genotype:

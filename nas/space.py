@@ -43,6 +43,23 @@ class ZeroOperation(nn.Module):
 
 
 @dataclass(frozen=True)
+class Complexity:
+    """What an operation costs on [1, C, T], and how far it looks.
+
+    Attributes:
+        parameters: values of its weights.
+        macs: multiply-accumulates of its convolutions.
+        activations: values that its convolutions put out (Radosavovic et al. 2020, Section 3.1).
+        reach: frames that it reads on each side of the frame that it computes.
+    """
+
+    parameters: int = 0
+    macs: int = 0
+    activations: int = 0
+    reach: int = 0
+
+
+@dataclass(frozen=True)
 class Primitive:
     """A named operation that preserves the shape [B, C, T]. Subclasses are the five kinds."""
 
@@ -55,6 +72,10 @@ class Primitive:
     def operation(self, channels: int, affine: bool = True) -> nn.Module:
         """The module that a derived network carries."""
         raise TypeError(f"primitive {self.name!r} does not say how it is built: use one of the kinds of nas.space")
+
+    def complexity(self, channels: int, frames: int) -> Complexity:
+        """What `operation(channels)` costs on [1, channels, frames], without building it."""
+        return Complexity()
 
     @property
     def parameter_free(self) -> bool:
@@ -88,6 +109,9 @@ class Pool(Primitive):
         if self.kind == "max":
             return nn.MaxPool1d(self.kernel, stride=1, padding=self.kernel // 2)
         return nn.AvgPool1d(self.kernel, stride=1, padding=self.kernel // 2, count_include_pad=False)
+
+    def complexity(self, channels: int, frames: int) -> Complexity:
+        return Complexity(reach=self.kernel // 2)
 
 
 @dataclass(frozen=True)
@@ -125,15 +149,34 @@ class Linear(Primitive):
             convolutions.append(nn.Conv1d(channels, channels, 1, bias=False))
         return nn.Sequential(nn.LeakyReLU(LEAKY_SLOPE), *convolutions, nn.BatchNorm1d(channels, affine=affine))
 
+    def complexity(self, channels: int, frames: int) -> Complexity:
+        convolutions = 2 if self.depthwise else 1
+        weights = channels * (self.kernel + channels) if self.depthwise else channels * channels * self.kernel
+        return Complexity(
+            parameters=weights + 2 * channels,  # and scale and shift of the normalisation
+            macs=weights * frames,
+            activations=convolutions * channels * frames,
+            reach=self.dilation * (self.kernel // 2),
+        )
+
 
 @dataclass(frozen=True)
 class Computed(Primitive):
-    """Any length-preserving module: `build(channels, affine)` makes it. The folded supernet computes it as it is."""
+    """Any length-preserving module: `build(channels, affine)` makes it. The folded supernet computes it as it is.
+
+    `cost(channels, frames)` states what it costs; without it the cost of a genotype that uses it cannot be told.
+    """
 
     build: Callable[[int, bool], nn.Module]
+    cost: Callable[[int, int], Complexity] | None = None
 
     def operation(self, channels: int, affine: bool = True) -> nn.Module:
         return self.build(channels, affine)
+
+    def complexity(self, channels: int, frames: int) -> Complexity:
+        if self.cost is None:
+            raise NasError(f"primitive {self.name!r} does not state its cost: give Computed(..., cost=...)")
+        return self.cost(channels, frames)
 
 
 @dataclass(frozen=True)

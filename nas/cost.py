@@ -1,0 +1,225 @@
+"""What the network of a genotype costs, stated part by part without building it (Radosavovic et al. 2020, pycls).
+
+Every primitive states its own complexity beside its construction in `nas.space`; here stand the parts around them. The
+parts are those of `nas.networks.raw_pcdarts`, in the same order. `nas.networks.cost.measure_cost` counts a network that
+is built; both agree exactly.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from nas.errors import NasError
+from nas.frontends.sinc import PADDING, SAMPLE_RATE, SURPLUS_FILTERS
+from nas.genotype import FIRST_NODE, Cell, Genotype
+from nas.networks.raw_pcdarts import CellPlan, FrontendKind, plan_cells
+from nas.space import SearchSpace, get_space
+
+CLASSES = 2
+
+
+@dataclass(frozen=True)
+class View:
+    """Samples that frame t of a signal sees: from `first` + t * `step` to `last` + t * `step`."""
+
+    first: int
+    last: int
+    step: int
+
+    def strided(self, before: int, after: int, stride: int = 1) -> View:
+        """After an operation whose output frame u reads the input frames u * stride - before ... u * stride + after."""
+        return View(self.first - before * self.step, self.last + after * self.step, self.step * stride)
+
+    def joined(self, other: View) -> View:
+        """Of a signal that is made of both."""
+        return View(min(self.first, other.first), max(self.last, other.last), self.step)
+
+    @property
+    def samples(self) -> int:
+        return self.last - self.first + 1
+
+
+@dataclass(frozen=True)
+class PartCost:
+    """One part of the network for one utterance.
+
+    Attributes:
+        name: what it is, e.g. "cell 3 (normal)".
+        channels: channels (or units) that it puts out.
+        frames: frames that it puts out.
+        parameters: values of all its parameters, fixed ones included.
+        macs: multiply-accumulates of convolutions, matrix products and recurrent layers.
+        activations: values that convolutions and recurrent layers put out.
+        receptive_field: samples that one frame of its output sees; None where it sees all before (recurrent layers).
+    """
+
+    name: str
+    channels: int
+    frames: int
+    parameters: int
+    macs: int
+    activations: int
+    receptive_field: int | None
+
+
+@dataclass(frozen=True)
+class GenotypeCost:
+    """The parts in the order of the signal, for utterances of `samples` samples."""
+
+    parts: tuple[PartCost, ...]
+    samples: int
+
+    @property
+    def parameters(self) -> int:
+        return sum(part.parameters for part in self.parts)
+
+    @property
+    def macs(self) -> int:
+        return sum(part.macs for part in self.parts)
+
+    @property
+    def activations(self) -> int:
+        return sum(part.activations for part in self.parts)
+
+    @property
+    def receptive_field(self) -> int:
+        """Samples that one frame sees before the recurrent layers."""
+        return max(part.receptive_field or 0 for part in self.parts)
+
+    @property
+    def receptive_field_ms(self) -> float:
+        """The same in milliseconds at 16 kHz."""
+        return 1000 * self.receptive_field / SAMPLE_RATE
+
+    def to_markdown(self) -> str:
+        """A table with a row a part and the totals."""
+        rows = [
+            "| part | channels x frames | parameters | MACs | activations | receptive field |",
+            "|---|--:|--:|--:|--:|--:|",
+        ]
+        for part in self.parts:
+            seen = "all" if part.receptive_field is None else f"{1000 * part.receptive_field / SAMPLE_RATE:.1f} ms"
+            rows.append(
+                f"| {part.name} | {part.channels} x {part.frames} | {part.parameters:,} | {part.macs:,} | "
+                f"{part.activations:,} | {seen} |"
+            )
+        rows.append(f"| all | | {self.parameters:,} | {self.macs:,} | {self.activations:,} | |")
+        return "\n".join(rows) + "\n"
+
+
+def genotype_cost(
+    genotype: Genotype,
+    space: SearchSpace | str = "raw_waveform",
+    channels: int = 64,
+    cells: int = 8,
+    gru_hidden: int = 1024,
+    gru_layers: int = 3,
+    frontend: FrontendKind = "mel",
+    kernel: int = 128,
+    samples: int = 64_000,
+) -> GenotypeCost:
+    """Cost of `RawPCDarts` with the same arguments on one utterance of `samples` samples.
+
+    Raises:
+        NasError: the genotype does not belong to the space, a primitive of the user's own does not state its cost, or
+            the utterance is too short for the cells.
+    """
+    space = get_space(space) if isinstance(space, str) else space
+    genotype.validate(space)
+    parts, view, frames = _stem_cost(frontend, channels, kernel, samples)
+    views, lengths = (view, view.strided(1, 1, 2)), (frames, (frames + 1) // 2)
+    parts.append(
+        PartCost(
+            "stem",
+            channels,
+            lengths[1],
+            3 * channels * channels + 2 * channels,
+            3 * channels * channels * lengths[1],
+            channels * lengths[1],
+            views[1].samples,
+        )
+    )
+    if frames < 2 ** (cells + 1):
+        raise NasError(f"{samples} samples are too short for {cells} cells: at least {3 * 2 ** (cells + 1) + 124}")
+    concatenated = {False: len(genotype.normal_concat), True: len(genotype.expand_concat)}
+    plans = plan_cells(channels, cells, concatenated)
+    width = channels
+    for number, plan in enumerate(plans):
+        kind = "expand" if plan.expand else "normal"
+        nodes: Cell = getattr(genotype, kind)
+        concat: tuple[int, ...] = getattr(genotype, f"{kind}_concat")
+        part, view = _cell_cost(f"cell {number} ({kind})", space, nodes, concat, plan, views, lengths)
+        parts.append(part)
+        views, lengths, width = (views[1], view), (lengths[1], part.frames), part.channels
+    parts += _head_cost(width, lengths[1], gru_hidden, gru_layers)
+    return GenotypeCost(tuple(parts), samples)
+
+
+def _stem_cost(frontend: str, channels: int, kernel: int, samples: int) -> tuple[list[PartCost], View, int]:
+    """Front-end, then max-pool 3 with batch normalisation."""
+    if frontend == "conv0":
+        taps, weights = kernel, channels * kernel + channels
+    else:
+        # The published layer holds two values for each of its filters, four more than it uses.
+        taps, weights = 2 * (kernel // 2) + 1, 2 * (channels + SURPLUS_FILTERS)
+    frames = samples + 2 * PADDING - taps + 1
+    view = View(-PADDING, taps - 1 - PADDING, 1)
+    first = PartCost("front-end", channels, frames, weights, taps * channels * frames, channels * frames, view.samples)
+    pooled = view.strided(0, 2, 3)
+    second = PartCost("max-pool 3", channels, frames // 3, 2 * channels, 0, 0, pooled.samples)
+    return [first, second], pooled, frames // 3
+
+
+def _cell_cost(
+    name: str,
+    space: SearchSpace,
+    nodes: Cell,
+    concat: tuple[int, ...],
+    plan: CellPlan,
+    views: tuple[View, View],
+    lengths: tuple[int, int],
+) -> tuple[PartCost, View]:
+    """The 1 x 1 convolutions of the inputs (the first before its max-pool 2), the operations, the final max-pool 2."""
+    channels = plan.channels
+    frames = min(lengths[0] // 2, lengths[1])
+    inputs = (plan.before_previous * channels, plan.previous * channels)
+    parameters = sum(inputs)
+    macs = (2 * inputs[0] + inputs[1]) * frames
+    activations = 3 * channels * frames
+    states = [views[0].strided(0, 1, 2), views[1]]
+    for edges in nodes:
+        seen: View | None = None
+        for edge in edges:
+            cost = space.primitive(edge.primitive).complexity(channels, frames)
+            parameters += cost.parameters
+            macs += cost.macs
+            activations += cost.activations
+            read = states[edge.source].strided(cost.reach, cost.reach)
+            seen = read if seen is None else seen.joined(read)
+        assert seen is not None  # a genotype has no node without edges
+        states.append(seen)
+    view = states[concat[0]]
+    for node in concat[1:]:
+        view = view.joined(states[node])
+    view = view.strided(0, 1, 2)
+    part = PartCost(name, len(concat) * channels, frames // 2, parameters, macs, activations, view.samples)
+    return part, view
+
+
+def _head_cost(channels: int, frames: int, hidden: int, layers: int) -> list[PartCost]:
+    """GRU (three gates, two bias vectors each), fully connected layer, class vectors."""
+    weights = 3 * hidden * (channels + hidden + (layers - 1) * 2 * hidden)
+    recurrent = PartCost(
+        "GRU", hidden, frames, weights + 6 * hidden * layers, weights * frames, hidden * layers * frames, None
+    )
+    connected = PartCost("fully connected", hidden, 1, hidden * hidden + hidden, hidden * hidden, 0, None)
+    output = PartCost("cosines", CLASSES, 1, CLASSES * hidden, CLASSES * hidden, 0, None)
+    return [recurrent, connected, output]
+
+
+def longest_path(nodes: Cell, space: SearchSpace) -> int:
+    """Most operations with weights that a signal passes one after the other inside a cell."""
+    depth = [0] * FIRST_NODE
+    for edges in nodes:
+        depth.append(max(depth[edge.source] + (not space.primitive(edge.primitive).parameter_free) for edge in edges))
+    return max(depth)
