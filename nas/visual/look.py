@@ -73,7 +73,7 @@ def plain(text: str, longest: int = LONGEST_TEXT) -> str:
     return shown if len(shown) <= longest else shown[: longest - 1] + "…"
 
 
-def render(figure: Figure, suffix: str) -> bytes:
+def render(figure: Figure, suffix: str, pixels_per_inch: int = PIXELS_PER_INCH) -> bytes:
     """The figure as the bytes of an SVG, PNG or PDF; the same figure gives the same bytes.
 
     Raises:
@@ -88,7 +88,7 @@ def render(figure: Figure, suffix: str) -> bytes:
     with matplotlib.rc_context(settings), warnings.catch_warnings():
         # A name in a script that the font lacks is drawn as boxes; that is no reason to warn on the terminal.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
-        figure.savefig(stream, format=suffix, dpi=PIXELS_PER_INCH, metadata=metadata[suffix], facecolor=PAPER)
+        figure.savefig(stream, format=suffix, dpi=pixels_per_inch, metadata=metadata[suffix], facecolor=PAPER)
     return stream.getvalue()
 
 
