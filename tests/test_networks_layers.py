@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -178,6 +179,31 @@ def test_tiles_have_no_seams(seed: int, widths: tuple[int, int], length: int, ba
     with pytest.MonkeyPatch.context() as patch, torch.inference_mode():
         patch.setattr("nas.networks.inference.TILE", 4)
         torch.testing.assert_close(tiled(x.clone()), block(x), rtol=1e-4, atol=1e-4)
+
+
+def test_tiles_on_several_threads() -> None:
+    torch.manual_seed(0)
+    block = ResidualBlock(3, 2).eval()
+    draw_norms(block)
+    tiled, x = TiledBlock(block), torch.randn(2, 3, 4, 3 * 40)
+    before = torch.get_num_threads()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("nas.networks.inference.TILE", 4)
+        try:
+            torch.set_num_threads(1)
+            alone = tiled(x)
+            for threads in (2, 3):
+                torch.set_num_threads(threads)
+                for mode in (torch.no_grad, torch.inference_mode, torch.enable_grad):
+                    with mode():
+                        assert tiled(x).equal(alone)
+                assert torch.get_num_threads() == threads
+            with pytest.raises(RuntimeError, match="channels"):
+                tiled(x[:, :2])
+            with ThreadPoolExecutor(2) as callers:
+                assert all(result.equal(alone) for result in callers.map(lambda _: tiled(x), range(6)))
+        finally:
+            torch.set_num_threads(before)
 
 
 # RawNet2

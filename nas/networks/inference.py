@@ -8,7 +8,7 @@ What is done, and why the logits stay what they are (to 1e-4; measured differenc
   stride 3 with three delayed copies of every filter: the output that the pooling would read three times smaller is
   never written. A filter that the pooling leaves over is not computed.
 * The residual blocks of AASIST work on channels-last tiles of the time axis that stay in the cache of a core, with the
-  frames that the neighbouring tile needs computed twice.
+  frames that the neighbouring tile needs computed twice. Threads take a tile each.
 
 A prepared network is for scoring only: it has no gradients and its state_dict is not that of the network.
 """
@@ -16,6 +16,10 @@ A prepared network is for scoring only: it has no gradients and its state_dict i
 from __future__ import annotations
 
 import copy
+import os
+from concurrent.futures import ThreadPoolExecutor, wait
+from functools import lru_cache
+from threading import Barrier
 
 import torch
 import torch.nn.functional as F
@@ -29,7 +33,7 @@ from nas.networks.lcnn import LCNN, MaxFeatureMap
 from nas.networks.rawnet2 import RawNet2
 
 TILE = 256
-"""Pooled frames of a tile for each thread: 24 x 3 x 256 x 32 values of 4 bytes are 2.4 MB, the cache of a core."""
+"""Pooled frames of a tile, over a batch: 24 x 3 x 256 x 32 values of 4 bytes are 2.4 MB, the cache of a core."""
 
 
 class StridedSinc(nn.Module):
@@ -107,15 +111,49 @@ class TiledBlock(nn.Module):
         pooled = length // POOL
         out = x.new_empty(batch, rows, pooled, len(self.weight_2))
         # Caches are a matter of CPUs; an accelerator is better fed with the whole.
-        step = max(TILE * torch.get_num_threads() // batch, 1) if x.device.type == "cpu" else pooled
-        for start in range(0, pooled, step):
+        step = max(TILE // batch, 1) if x.device.type == "cpu" else pooled
+        inference = torch.is_inference_mode_enabled()
+
+        def fill(start: int) -> None:
             stop = min(start + step, pooled)
             # Two convolutions of three taps look two frames to either side.
             first, last = max(POOL * start - 2, 0), min(POOL * stop + 2, length)
-            tile = self.frames(x[:, :, :, first:last].contiguous(memory_format=torch.channels_last))
-            tile = tile[:, :, :, POOL * start - first : POOL * stop - first].permute(0, 2, 3, 1)
-            torch.amax(tile.unflatten(2, (-1, POOL)), dim=3, out=out[:, :, start:stop])
+            # Modes of autograd belong to a thread.
+            with torch.inference_mode(inference), torch.no_grad():
+                tile = self.frames(x[:, :, :, first:last].contiguous(memory_format=torch.channels_last))
+                tile = tile[:, :, :, POOL * start - first : POOL * stop - first].permute(0, 2, 3, 1)
+                torch.amax(tile.unflatten(2, (-1, POOL)), dim=3, out=out[:, :, start:stop])
+
+        starts, threads = range(0, pooled, step), torch.get_num_threads()
+        if len(starts) == 1 or threads == 1:
+            for start in starts:
+                fill(start)
+        else:
+            list(tile_workers(threads).map(fill, starts))
         return out.permute(0, 3, 1, 2)
+
+
+@lru_cache(maxsize=1)
+def tile_workers(threads: int) -> ThreadPoolExecutor:
+    """Threads that each work on a tile of their own, alone.
+
+    Dividing every operation of a tile among threads makes them wait for each other a thousand times an utterance; on a
+    busy machine, where one of them is often not running, that takes longer than one thread does.
+    """
+    all_started = Barrier(threads)
+
+    def start() -> None:
+        torch.set_num_threads(1)
+        all_started.wait()
+
+    workers = ThreadPoolExecutor(threads, "tile", start)
+    wait([workers.submit(int) for _ in range(threads)])
+    # PyTorch keeps the number for each thread, but threads that are new to it inherit the last one that was set.
+    torch.set_num_threads(threads)
+    return workers
+
+
+os.register_at_fork(after_in_child=tile_workers.cache_clear)
 
 
 def require(bias: Tensor | None) -> Tensor:
