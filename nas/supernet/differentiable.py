@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from nas.space import LEAKY_SLOPE
-from nas.supernet.folding import Statistics, dense_kernel, merge, moments, output_statistics
+from nas.supernet.folding import Statistics, apply_taps, by_tap, merge, moments, output_statistics
 from nas.supernet.fused import Layout, Weights
 from nas.supernet.passes import halve, pool
 from nas.supernet.per_edge import channel_shuffle
@@ -32,6 +32,8 @@ class Given:
 
     running: Running | None = None
     computed: Computed | None = None
+    grouped: bool = False
+    """Compute the linear candidates' outputs, all edges of a state at once: cheaper where frames are few."""
 
 
 def nodes(
@@ -63,7 +65,8 @@ def _leave(
     weight = a * b[:, None]
     identity = weight[:, list(kinds.identity)].sum(1)
     out = identity[:, None, None] * x.unsqueeze(1)
-    linear, moved = _linear(layout, source, x, weight, weights, given) if kinds.linear else (None, list[Tensor]())
+    fold = _grouped if given.grouped else _linear
+    linear, moved = fold(layout, source, x, weight, weights, given) if kinds.linear else (None, list[Tensor]())
     out = out if linear is None else out + linear
     means, variances = [], []
     for k, primitive in kinds.pools:
@@ -96,10 +99,10 @@ def _linear(
     shift = u.detach().mean((0, 2)) if given.running is None else torch.zeros_like(u[0, :, 0])
     padded = F.pad(u, (kinds.reach, kinds.reach)) - shift[:, None]
     state = moments(padded, shift, kinds)
-    kernels, gains, moved = [], [], list[Tensor]()
+    taps, gains, moved = [], [], list[Tensor]()
     bias: Tensor = x.new_zeros(1)
     for (k, primitive), stacks in zip(kinds.linear, weights, strict=True):
-        stack = [w[span] for w in stacks]
+        stack = by_tap(primitive, [w[span] for w in stacks])
         if given.running is None:
             statistics = output_statistics(primitive, stack, state, kinds)
             moved += [statistics.mean, statistics.variance]
@@ -108,10 +111,31 @@ def _linear(
             statistics = Statistics(known.mean[span], known.variance[span], known.offset[span])
         gain = weight[:, k, None] * (statistics.variance + layout.eps).rsqrt()
         bias = bias - gain * statistics.offset
-        kernels.append(dense_kernel(primitive, stack))
+        taps.append(stack)
         gains.append(gain)
-    out = convolve(padded, merge(kinds, kernels, gains), [kinds.reach + tap for tap in kinds.taps], frames)
+    out = convolve(padded, merge(kinds, taps, gains), [kinds.reach + tap for tap in kinds.taps], frames)
     return out.unflatten(1, (weight.shape[0], x.shape[1])) + bias[:, :, None], [s.detach() for s in moved]
+
+
+def _grouped(
+    layout: Layout, source: int, x: Tensor, weight: Tensor, weights: Weights, given: Given
+) -> tuple[Tensor, list[Tensor]]:
+    """As `_linear` in training mode, through the candidates' outputs."""
+    span, frames = layout.span(source), x.shape[2]
+    u = F.leaky_relu(x, LEAKY_SLOPE)
+    out: Tensor | None = None
+    moved = []
+    for (k, primitive), stacks in zip(layout.kinds.linear, weights, strict=True):
+        half = max(primitive.offsets)
+        y = apply_taps(primitive, by_tap(primitive, [w[span] for w in stacks]), F.pad(u, (half, half)), frames)
+        mean = y.mean((0, 3))
+        variance = (y - mean[:, :, None]).square().mean((0, 3))
+        gain = weight[:, k, None] * (variance + layout.eps).rsqrt()
+        term = gain[:, :, None] * y - (gain * mean)[:, :, None]
+        out = term if out is None else out + term
+        moved += [mean.detach(), variance.detach()]
+    assert out is not None
+    return out, moved
 
 
 def convolve(padded: Tensor, kernels: Tensor, starts: Sequence[int], frames: int) -> Tensor:

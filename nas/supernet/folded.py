@@ -19,6 +19,9 @@ from nas.supernet.fused import FusedNodes, Layout, Passes, regroup
 from nas.supernet.per_edge import SearchCell
 from nas.supernet.pointwise import PointwiseNorm
 
+FOLDING_PAYS = 4
+"""Frames (utterances times frames of a cell) per active channel from which folding is cheaper than grouping."""
+
 
 class FoldedCell(SearchCell):
     """A cell with every edge and every candidate alive, folded.
@@ -28,6 +31,8 @@ class FoldedCell(SearchCell):
     Args:
         space, plan, partial: as of `SearchCell`.
         passes: what runs the elementwise passes (`fused.Passes`).
+        grouped: compute the candidates' outputs, all edges of a state at once (True), or fold them (False); None asks
+            `groups`.
         recompute: keep only the two inputs for the backward pass and compute the rest again.
 
     Raises:
@@ -35,9 +40,16 @@ class FoldedCell(SearchCell):
     """
 
     def __init__(
-        self, space: SearchSpace, plan: CellPlan, partial: int, passes: Passes = "auto", recompute: bool = False
+        self,
+        space: SearchSpace,
+        plan: CellPlan,
+        partial: int,
+        passes: Passes = "auto",
+        recompute: bool = False,
+        grouped: bool | None = None,
     ) -> None:
         super().__init__(space, plan, partial)
+        self.grouped = grouped
         norms = [module for module in self.edges.modules() if isinstance(module, nn.BatchNorm1d)]
         eps = norms[0].eps if norms else 1e-5
         self.layout = Layout.of(space, plan.channels, partial, eps, passes=passes, recompute=recompute)
@@ -48,14 +60,25 @@ class FoldedCell(SearchCell):
         x0, x1 = self._inputs(s0, s1)
         order = list(layout.order)
         a, b, weights = a[order], b[order], self._weights()
-        if self.training and not layout.kinds.computed:
+        grouped = self.training and self.groups(x0)
+        if self.training and not layout.kinds.computed and not grouped:
             pooled, *statistics = FusedNodes.apply(layout, self._plain, x0, x1, a, b, *weights)
         else:
-            given = Given(None if self.training else self._running(), self._computed)
+            given = Given(None if self.training else self._running(), self._computed, grouped)
             pooled, statistics = nodes(layout, x0, x1, a, b, regroup(layout, weights), given)
         if self.training:
             self._settle(statistics, x0.shape[0] * x0.shape[2])
         return pooled
+
+    def groups(self, x: Tensor) -> bool:
+        """Whether, for a state x [B, C, T], computing outputs is cheaper than statistics and merged kernels.
+
+        Both cost about the same for every frame; folding adds a cost per cell that grows with C' alone, in matrices of
+        C' x C'. Measured (docs/folded-supernet.md), it pays from about FOLDING_PAYS * C' frames on.
+        """
+        if self.grouped is not None:
+            return self.grouped
+        return x.shape[0] * x.shape[2] < FOLDING_PAYS * self.layout.active
 
     def _inputs(self, s0: Tensor, s1: Tensor) -> tuple[Tensor, Tensor]:
         """`Preprocess` as two functions with short backward passes."""

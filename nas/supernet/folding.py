@@ -112,90 +112,89 @@ class Statistics:
     offset: Tensor
 
 
-def dense_kernel(primitive: Linear, weights: Sequence[Tensor]) -> Tensor:
-    """The kernel [J, C', C', taps] of J edges: as it is, or W[o, c, t] = P[o, c] D[c, t]."""
-    if not primitive.depthwise:
-        return weights[0]
-    depthwise, pointwise = weights
-    return pointwise * depthwise.squeeze(2).unsqueeze(1)
+def by_tap(primitive: Linear, weights: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """Weights of J edges with the taps first, contiguous: dense [taps, J, C', C'], or depthwise [taps, J, C'] and
+    pointwise [J, C', C']."""
+    if primitive.depthwise:
+        return weights[0].squeeze(2).permute(2, 0, 1).contiguous(), weights[1].squeeze(3)
+    return (weights[0].permute(3, 0, 1, 2).contiguous(),)
 
 
-def output_statistics(primitive: Linear, weights: Sequence[Tensor], state: StateMoments, kinds: Kinds) -> Statistics:
+def output_statistics(primitive: Linear, taps: Sequence[Tensor], state: StateMoments, kinds: Kinds) -> Statistics:
     """Statistics of a linear candidate of J edges that leave one state.
 
     Args:
         primitive: the candidate.
-        weights: its convolutions, stacked over the edges: [J, C', C', taps], or depthwise [J, C', 1, taps] and
-            pointwise [J, C', C', 1].
+        taps: its weights, `by_tap`.
         state: moments of the state.
         kinds: of the space.
     """
     lagged = dict(zip(kinds.lags, state.autocorrelations, strict=True))
-
-    def correlation(lag: int) -> Tensor:
-        return lagged[lag] if lag >= 0 else lagged[-lag].T
-
-    offsets = primitive.offsets
+    count, half = len(primitive.offsets), primitive.kernel // 2
+    # Pairs of taps that are n taps apart share a lag; the pairs (o, q) and (q, o) contribute the same.
     if primitive.depthwise:
         # The covariance of what the depthwise convolution gives, D r D^T, is made by elementwise products alone.
-        depthwise, pointwise = weights[0].squeeze(2), weights[1].squeeze(3)
+        depthwise, pointwise = taps
         inner: Tensor | None = None
-        for lag in sorted({q - o for o in offsets for q in offsets}):
-            pairs = [(i, k) for i, o in enumerate(offsets) for k, q in enumerate(offsets) if q - o == lag]
-            first, second = depthwise[:, :, [i for i, _ in pairs]], depthwise[:, :, [k for _, k in pairs]]
-            term = (first @ second.transpose(1, 2)) * correlation(lag)
+        for n in range(count):
+            pairs = torch.einsum("tjc,tjd->jcd", depthwise[: count - n], depthwise[n:])
+            term = pairs * lagged[n * primitive.dilation]
+            # Only the diagonal of P (.) P^T is wanted, where a matrix and its transpose count alike.
+            term = 2 * term if n else term
             inner = term if inner is None else inner + term
         assert inner is not None
         square = ((pointwise @ inner) * pointwise).sum(2)
-        summed = pointwise * depthwise.sum(2).unsqueeze(1)
+        summed = pointwise * depthwise.sum(0).unsqueeze(1)
     else:
-        kernel = weights[0]
-        edges, channels = kernel.shape[:2]
-        toeplitz = torch.cat([torch.cat([correlation(q - o) for q in offsets], dim=1) for o in offsets])
-        flat = kernel.permute(0, 1, 3, 2).reshape(edges * channels, -1)
-        square = ((flat @ toeplitz) * flat).sum(1).view(edges, channels)
-        summed = kernel.sum(3)
-    outside = _outside(primitive, weights, state, kinds.reach)
+        kernel = taps[0]
+        terms = []
+        for n in range(count):
+            through = kernel[: count - n].flatten(0, 2) @ lagged[n * primitive.dilation]
+            term = (through.view_as(kernel[n:]) * kernel[n:]).sum((0, 3))
+            terms.append(2 * term if n else term)
+        square = sum(terms[1:], start=terms[0])
+        summed = kernel.sum(0)
+    outside = _outside(primitive, taps, state, kinds.reach, half * primitive.dilation)
     offset = (summed @ state.total - outside.sum((0, 3))) / state.count
     square = square - outside.square().sum((0, 3))
     variance = (square / state.count - offset.square()).clamp_min(0)
     return Statistics(mean=offset + summed @ state.shift, variance=variance, offset=offset)
 
 
-def _outside(primitive: Linear, weights: Sequence[Tensor], state: StateMoments, reach: int) -> Tensor:
+def _outside(primitive: Linear, taps: Sequence[Tensor], state: StateMoments, reach: int, half: int) -> Tensor:
     """Outputs at the frames before 0 and after T - 1 that p reaches, [2 B, J, C', H + h], h the primitive's reach."""
-    edges, channels = weights[0].shape[:2]
-    half, kept = max(primitive.offsets), reach + max(primitive.offsets)
+    kept = reach + half
     before = F.pad(state.head, (2 * half, 0))[:, :, : kept + 2 * half]
     after = F.pad(state.tail, (0, 2 * half))[:, :, 2 * reach - kept :]
-    ends = torch.cat([before, after])
-    windows = [ends[:, :, half + offset : half + offset + kept] for offset in primitive.offsets]
+    return apply_taps(primitive, taps, torch.cat([before, after]), kept)
+
+
+def apply_taps(primitive: Linear, taps: Sequence[Tensor], padded: Tensor, frames: int) -> Tensor:
+    """The candidate's convolution itself on [B, C', frames + 2 h], for J edges: [B, J, C', frames]."""
+    windows = [padded[:, :, n * primitive.dilation :][:, :, :frames] for n in range(primitive.kernel)]
     if primitive.depthwise:
-        depthwise, pointwise = weights[0].squeeze(2), weights[1].squeeze(3)
-        terms = [depthwise[:, :, n, None] * window.unsqueeze(1) for n, window in enumerate(windows)]
+        depthwise, pointwise = taps
+        terms = [depthwise[n][:, :, None] * window.unsqueeze(1) for n, window in enumerate(windows)]
         return torch.matmul(pointwise, sum(terms[1:], start=terms[0]))
-    flat = weights[0].permute(0, 1, 3, 2).flatten(2).flatten(0, 1)
-    return torch.matmul(flat, torch.cat(windows, dim=1)).unflatten(1, (edges, channels))
+    kernel = taps[0]
+    flat = kernel.permute(1, 2, 0, 3).flatten(2).flatten(0, 1)
+    return torch.matmul(flat, torch.cat(windows, dim=1)).unflatten(1, tuple(kernel.shape[1:3]))
 
 
-def merge(kinds: Kinds, kernels: Sequence[Tensor], gains: Sequence[Tensor]) -> Tensor:
+def merge(kinds: Kinds, taps: Sequence[Sequence[Tensor]], gains: Sequence[Tensor]) -> Tensor:
     """One kernel per edge out of all linear candidates, tap by tap: [taps, J, C', C'].
 
     Args:
         kinds: of the space.
-        kernels: `dense_kernel` of each linear primitive, [J, C', C', its taps].
+        taps: weights of each linear primitive, `by_tap`.
         gains: g_k of each, [J, C'].
     """
-    scaled = [kernel * gain[:, :, None, None] for kernel, gain in zip(kernels, gains, strict=True)]
-    planes = []
-    for tap in kinds.taps:
-        terms = [
-            kernel[:, :, :, primitive.offsets.index(tap)]
-            for kernel, (_, primitive) in zip(scaled, kinds.linear, strict=True)
-            if tap in primitive.offsets
-        ]
-        planes.append(sum(terms[1:], start=terms[0]))
-    return torch.stack(planes)
+    planes: dict[int, list[Tensor]] = {tap: [] for tap in kinds.taps}
+    for (_, primitive), stack, gain in zip(kinds.linear, taps, gains, strict=True):
+        scaled = stack[-1] * gain[:, :, None]
+        for n, offset in enumerate(primitive.offsets):
+            planes[offset].append(scaled * stack[0][n].unsqueeze(1) if primitive.depthwise else scaled[n])
+    return torch.stack([sum(terms[1:], start=terms[0]) for terms in planes.values()])
 
 
 def fold_edges(
@@ -211,7 +210,8 @@ def fold_edges(
     Args:
         kinds: of the space.
         state: moments of the state.
-        weights: of each linear primitive, as for `output_statistics`.
+        weights: of each linear primitive, stacked over the edges: [J, C', C', taps], or depthwise [J, C', 1, taps] and
+            pointwise [J, C', C', 1].
         a: weights of the primitives, [J, K].
         b: weights of the edges, [J].
         eps: of batch normalisation.
@@ -226,13 +226,13 @@ def fold_edges(
     empty = state.shift.new_zeros(0)
     if not kinds.linear:
         return empty, empty, scales, []
-    kernels, gains, moved = [], [], []
+    taps, gains, moved = [], [], []
     bias: Tensor = state.shift.new_zeros(1)
     for (k, primitive), stack in zip(kinds.linear, weights, strict=True):
-        statistics = output_statistics(primitive, stack, state, kinds)
+        taps.append(by_tap(primitive, stack))
+        statistics = output_statistics(primitive, taps[-1], state, kinds)
         gain = weight[:, k, None] * (statistics.variance + eps).rsqrt()
         bias = bias - gain * statistics.offset
-        kernels.append(dense_kernel(primitive, stack))
         gains.append(gain)
         moved += [statistics.mean, statistics.variance]
-    return merge(kinds, kernels, gains), bias, scales, moved
+    return merge(kinds, taps, gains), bias, scales, moved
