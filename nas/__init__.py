@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from nas.space import SearchSpace, get_space, register
     from nas.training.evaluate import evaluate_run as evaluate
     from nas.training.evaluate import evaluate_scores
+    from nas.training.resume import resume
     from nas.training.search import SearchResult, search
     from nas.training.train import TrainResult, load, train
 
@@ -30,6 +31,7 @@ __all__ = [
     "load_published",
     "load_recipe",
     "register",
+    "resume",
     "search",
     "train",
 ]
@@ -48,6 +50,7 @@ _HOMES = {
     "load_published": "nas.networks.published",
     "load_recipe": "nas.config",
     "register": "nas.space",
+    "resume": "nas.training.resume",
     "search": "nas.training.search",
     "train": "nas.training.train",
 }

@@ -171,6 +171,8 @@ class Engine(Section):
     workers: NotNegative = 0
     """Processes that decode audio; 0 for one per core."""
     evaluation_batch_size: Positive = 32
+    checkpoint_minutes: Annotated[float, Field(gt=0)] = 10.0
+    """A checkpoint to resume from is written after every epoch, and within an epoch every so many minutes."""
 
 
 class Recipe(Section):

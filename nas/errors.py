@@ -1,4 +1,8 @@
-"""The one error that a person is meant to read."""
+"""What ends a run in a sentence that a person is meant to read."""
+
+from __future__ import annotations
+
+from pathlib import Path
 
 
 class NasError(Exception):
@@ -10,3 +14,11 @@ class NasError(Exception):
 
     def __init__(self, sentence: str) -> None:
         super().__init__("".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in sentence))
+
+
+class Interrupted(Exception):
+    """A run was asked to stop and has saved; `folder` is its run directory."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(f"stopped and saved; go on with: nas resume {folder}")
+        self.folder = folder

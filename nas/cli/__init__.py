@@ -14,10 +14,12 @@ from nas.cli.data import app as data_app
 from nas.cli.demo import demo
 from nas.cli.evaluate import evaluate
 from nas.cli.report import report
+from nas.cli.resume import resume
+from nas.cli.score import score
 from nas.cli.search import search
 from nas.cli.show import show
 from nas.cli.train import train
-from nas.errors import NasError
+from nas.errors import Interrupted, NasError
 
 app = typer.Typer(
     name="nas",
@@ -27,7 +29,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for verb in (demo, search, train, evaluate, compare, report, calibrate, show):
+for verb in (demo, search, train, resume, evaluate, score, compare, report, calibrate, show):
     app.command()(verb)
 app.add_typer(data_app, name="data")
 app.add_typer(corpus_app, name="corpus")
@@ -41,6 +43,9 @@ def main() -> None:
     except NasError as error:
         print(f"nas: {error}", file=sys.stderr)
         sys.exit(2)
+    except Interrupted as error:
+        print(f"nas: {error}", file=sys.stderr)
+        sys.exit(143)
     except KeyboardInterrupt:
         print("nas: interrupted", file=sys.stderr)
         sys.exit(130)

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch.utils.tensorboard import SummaryWriter
 
+from nas.config import Recipe
 from nas.genotype import Genotype
 from nas.supernet.architecture import KINDS, Architecture
 from nas.visual.genotype import genotype_figure
@@ -18,9 +19,16 @@ GROUPS = {"loss": "loss", "accuracy": "accuracy", "eer": "eer", "learning_rate":
 class Board:
     """Writes event files into RUN/tensorboard."""
 
-    def __init__(self, folder: Path, recipe_text: str) -> None:
-        self.writer = SummaryWriter(str(folder / "tensorboard"))
-        self.writer.add_text("recipe", f"```yaml\n{recipe_text}\n```")
+    def __init__(self, folder: Path, recipe: Recipe, first_epoch: int = 1) -> None:
+        # Epochs from `first_epoch` on are written again after a resumption; older writings of them are dropped.
+        self.writer = SummaryWriter(str(folder / "tensorboard"), purge_step=first_epoch)
+        self.writer.add_text("recipe", f"```yaml\n{recipe.to_yaml()}\n```")
+
+    def __enter__(self) -> Board:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.writer.close()
 
     def epoch(self, row: dict[str, Any]) -> None:
         """Scalars of an epoch's row of history.csv, grouped by what they measure."""
@@ -47,6 +55,3 @@ class Board:
             self.writer.add_image(f"alpha heat map/{kind}", image, epoch)
         self.writer.add_text("genotype", f"`{genotype}`", epoch)
         self.writer.add_figure("genotype", genotype_figure(genotype), epoch)
-
-    def close(self) -> None:
-        self.writer.close()

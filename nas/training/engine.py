@@ -39,7 +39,7 @@ def start_engine(recipe: Recipe) -> Accelerator:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(recipe.deterministic, warn_only=True)
     # Filling fresh memory guards against reading what was never written; it doubles the cost of small operations.
-    torch.utils.deterministic.fill_uninitialized_memory = False
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.benchmark = not recipe.deterministic
     # Accelerate keeps one global state; a second run in this process may want another precision.
     AcceleratorState._reset_state(reset_partial_state=True)

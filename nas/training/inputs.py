@@ -102,10 +102,10 @@ class TrainingBatches:
     def __len__(self) -> int:
         return len(self.batches)
 
-    def epoch(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Waveforms [B, T] and labels [B] of every batch."""
+    def epoch(self, epoch: int, skip: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+        """Waveforms [B, T] and labels [B] of every batch from number `skip` on."""
         generator = torch.Generator(self.device)
-        for step, batch in enumerate(self.batches.epoch(epoch)):
+        for step, batch in enumerate(self.batches.epoch(epoch, skip), start=skip):
             waveforms, labels = batch.waveforms.to(self.device), batch.labels.to(self.device)
             if self.augment.steps:
                 generator.manual_seed(int(np.random.SeedSequence((self.seed, epoch, step)).generate_state(1)[0]))

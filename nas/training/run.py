@@ -84,6 +84,10 @@ class Run:
                 run.history = list(csv.DictReader(stream))
         return run
 
+    def continue_history(self, rows: list[dict[str, Any]]) -> None:
+        """Take up the rows of a checkpoint; later ones, of an epoch that is run again, are dropped."""
+        self.history = list(rows)
+
     def log(self, message: str) -> None:
         """Append a line to log.txt and pass it to the logger `nas`."""
         with open(self.folder / "log.txt", "a", encoding="utf-8") as stream:

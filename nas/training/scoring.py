@@ -29,6 +29,14 @@ class Totals:
         count = torch.full_like(correct, len(labels))
         self.sums += torch.stack([loss.double() * len(labels), correct.double(), count.double()])
 
+    def state(self) -> list[float]:
+        """The sums, for a checkpoint."""
+        values: list[float] = self.sums.tolist()
+        return values
+
+    def restore(self, state: list[float]) -> None:
+        self.sums.copy_(torch.tensor(state, dtype=torch.float64))
+
     def read(self) -> tuple[float, float]:
         """Mean loss, and accuracy in percent."""
         loss, correct, count = self.sums.tolist()

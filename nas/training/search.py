@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
@@ -15,15 +16,17 @@ from tqdm import tqdm
 
 from nas.bilevel import architecture_step, architecture_step_second_order, require_adam, weight_step
 from nas.config import RawPCDartsNetwork, Recipe
-from nas.errors import NasError
+from nas.errors import Interrupted, NasError
 from nas.files import write_text
 from nas.genotype import Genotype
 from nas.supernet.network import Supernet
 from nas.training.board import Board
+from nas.training.checkpoint import Snapshot, Watch
 from nas.training.engine import reduce_gradients, start_engine
 from nas.training.inputs import Inputs, TrainingBatches, halve_training, open_inputs
 from nas.training.run import Run
 from nas.training.scoring import Scored, Totals, score_partition
+from nas.training.standing import Standing, resume_from
 
 
 @dataclass(frozen=True)
@@ -69,37 +72,53 @@ def search(recipe: Recipe, output: str | Path, progress: bool = True) -> SearchR
     Raises:
         NasError: bad input; nothing is written then.
     """
+    prepared = _prepare(recipe)
+    run = Run.create(output, "search", recipe)
+    run.log(f"{len(prepared.halves[0])} utterances train the weights, {len(prepared.halves[1])} the architecture")
+    return _Search(run, prepared, progress).run_epochs()
+
+
+def resume_search(run: Run, progress: bool = True) -> SearchResult:
+    """Go on with a search from its last good checkpoint; the result is that of a search never interrupted.
+
+    Raises:
+        NasError: the recipe was changed, the checkpoints are damaged, or the corpus is not as it was.
+    """
+    return _Search(run, _prepare(run.recipe), progress).run_epochs()
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """What a search needs before it writes anything."""
+
+    accelerator: Accelerator
+    supernet: Supernet
+    inputs: Inputs
+    halves: tuple[np.ndarray, np.ndarray]
+    batches: tuple[TrainingBatches, TrainingBatches]
+
+
+def _prepare(recipe: Recipe) -> _Prepared:
     accelerator = start_engine(recipe)
     supernet = build_supernet(recipe)
     inputs = open_inputs(recipe, ("train", "dev"))
     halves = halve_training(recipe, inputs)
-    size = recipe.search.batch_size
-    loaders = [
-        TrainingBatches(recipe, inputs.store, half, size, seed, accelerator.device)
+    weights, architecture = (
+        TrainingBatches(recipe, inputs.store, half, recipe.search.batch_size, seed, accelerator.device)
         for half, seed in zip(halves, (2 * recipe.seed, 2 * recipe.seed + 1), strict=True)
-    ]
-    run = Run.create(output, "search", recipe)
-    run.log(f"{len(halves[0])} utterances train the weights, {len(halves[1])} the architecture")
-    return _Search(recipe, run, accelerator, supernet, loaders[0], loaders[1], progress).run_epochs(inputs)
+    )
+    return _Prepared(accelerator, supernet, inputs, halves, (weights, architecture))
 
 
 class _Search:
     """The state of a search between its epochs."""
 
-    def __init__(
-        self,
-        recipe: Recipe,
-        run: Run,
-        accelerator: Accelerator,
-        supernet: Supernet,
-        weight_batches: TrainingBatches,
-        architecture_batches: TrainingBatches,
-        progress: bool,
-    ) -> None:
-        settings = recipe.search
+    def __init__(self, run: Run, prepared: _Prepared, progress: bool) -> None:
+        recipe, settings, accelerator = run.recipe, run.recipe.search, prepared.accelerator
         self.recipe, self.run, self.accelerator, self.progress = recipe, run, accelerator, progress
-        self.weight_batches, self.architecture_batches = weight_batches, architecture_batches
-        self.supernet: Supernet = accelerator.prepare_model(supernet, evaluation_mode=True)
+        self.inputs = prepared.inputs
+        self.weight_batches, self.architecture_batches = prepared.batches
+        self.supernet: Supernet = accelerator.prepare_model(prepared.supernet, evaluation_mode=True)
         self.weights = accelerator.prepare_optimizer(
             torch.optim.Adam(
                 self.supernet.weight_parameters(), settings.learning_rate, weight_decay=settings.weight_decay
@@ -116,63 +135,87 @@ class _Search:
         if settings.order == "second":
             require_adam(self.weights)
 
-    def run_epochs(self, inputs: Inputs) -> SearchResult:
-        settings = self.recipe.search
-        board = Board(self.run.folder, self.recipe.to_yaml())
-        best: tuple[tuple[float, float], SearchResult] | None = None
-        for epoch in range(1, settings.epochs + 1):
-            row = self.train_epoch(epoch, searching=epoch > settings.warmup_epochs)
-            dev = score_partition(self.supernet, inputs, "dev", self.recipe, self.accelerator, self.progress)
-            row |= {"dev_loss": dev.loss, "dev_accuracy": dev.accuracy, "dev_eer": dev.eer}
-            genotype = self.supernet.architecture.genotype()
-            self.save_epoch(epoch, genotype)
-            if epoch > settings.warmup_epochs and (best is None or dev.rank(settings.select) < best[0]):
-                best = dev.rank(settings.select), SearchResult(genotype, epoch, dev.eer, self.run.folder)
-                self.save_best(genotype, epoch, dev)
-            self.run.record(row)
-            board.epoch(row)
-            board.architecture(epoch, self.supernet.architecture, genotype)
-            self.run.log(
-                f"epoch {epoch}/{settings.epochs}: loss {row['train_loss']:.4f}, dev EER {dev.eer:.2f} %, "
-                f"dev accuracy {dev.accuracy:.2f} %"
-            )
-        board.close()
-        assert best is not None  # the recipe leaves at least one epoch after the warm-up
-        self.run.log(f"genotype of epoch {best[1].epoch}: {best[1].genotype}")
-        return best[1]
+        optimizers = {"weights": self.weights, "architecture": self.architecture}
+        self.snapshot = Snapshot(run.folder / "checkpoints", {"supernet": self.supernet}, optimizers, {})
+        self.watch = Watch(recipe.engine.checkpoint_minutes)
+        self.best: dict[str, Any] | None = None
 
-    def train_epoch(self, epoch: int, searching: bool) -> dict[str, Any]:
+    def run_epochs(self) -> SearchResult:
+        """From the last checkpoint, or the start, to the last epoch."""
+        epochs = self.recipe.search.epochs
+        begun = resume_from(self.snapshot, self.run)
+        self.best = begun.best
+        with self.watch.listening(), Board(self.run.folder, self.recipe, begun.epoch) as board:
+            for epoch in range(begun.epoch, epochs + 1):
+                self.run_epoch(epoch, begun if epoch == begun.epoch else Standing(epoch), board)
+        assert self.best is not None  # the recipe leaves at least one epoch after the warm-up
+        genotype = Genotype.load(self.run.folder / "genotype.json")
+        self.run.log(f"genotype of epoch {self.best['epoch']}: {genotype}")
+        return SearchResult(genotype, self.best["epoch"], self.best["eer"], self.run.folder)
+
+    def run_epoch(self, epoch: int, begun: Standing, board: Board) -> None:
+        """Train, score the development set, save."""
+        settings = self.recipe.search
+        row = self.train_epoch(begun, searching=epoch > settings.warmup_epochs)
+        dev = score_partition(self.supernet, self.inputs, "dev", self.recipe, self.accelerator, self.progress)
+        row |= {"dev_loss": dev.loss, "dev_accuracy": dev.accuracy, "dev_eer": dev.eer}
+        genotype = self.supernet.architecture.genotype()
+        self.save_epoch(epoch, genotype)
+        rank = list(dev.rank(settings.select))
+        if epoch > settings.warmup_epochs and (self.best is None or rank < self.best["rank"]):
+            self.best = {"rank": rank, "epoch": epoch, "eer": dev.eer}
+            self.save_best(genotype, epoch, dev)
+        self.run.record(row)
+        self.save(Standing(epoch + 1))
+        board.epoch(row)
+        board.architecture(epoch, self.supernet.architecture, genotype)
+        self.run.log(
+            f"epoch {epoch}/{settings.epochs}: loss {row['train_loss']:.4f}, dev EER {dev.eer:.2f} %, "
+            f"dev accuracy {dev.accuracy:.2f} %"
+        )
+
+    def save(self, standing: Standing) -> None:
+        """A checkpoint from which the search goes on; where a stop was asked for, stop."""
+        self.snapshot.save(replace(standing, best=self.best).values(self.run))
+        self.watch.has_saved()
+        if self.watch.stopping:
+            raise Interrupted(self.run.folder)
+
+    def train_epoch(self, begun: Standing, searching: bool) -> dict[str, Any]:
         """One pass over the weight half; where searching, each weight step follows an architecture step."""
         self.supernet.train()
-        device = self.accelerator.device
+        device, epoch = self.accelerator.device, begun.epoch
         weights = Totals(device)
-        architecture = torch.zeros((), device=device)
-        architecture_batches = _endless(self.architecture_batches, epoch)
-        started = time.perf_counter()
+        weights.restore(begun.totals)
+        architecture = torch.tensor(begun.architecture_loss, device=device)
+        architecture_batches = _endless(self.architecture_batches, epoch, begun.step if searching else 0)
+        started, steps = time.perf_counter(), len(self.weight_batches)
         bar = tqdm(
-            self.weight_batches.epoch(epoch),
-            total=len(self.weight_batches),
+            self.weight_batches.epoch(epoch, begun.step),
+            total=steps,
+            initial=begun.step,
             desc=f"epoch {epoch} {'search' if searching else 'warm-up'}",
             disable=not self.progress,
             leave=False,
         )
-        for step, (waveforms, labels) in enumerate(bar):
+        for step, (waveforms, labels) in enumerate(bar, start=begun.step + 1):
             if searching:
                 architecture = architecture + self.architecture_step(waveforms, labels, next(architecture_batches))
             loss, logits = weight_step(self.supernet, self.weights, waveforms, labels, self.backward(self.weights))
             weights.add(loss, logits, labels)
-            if self.progress and step % 10 == 0:
+            if self.progress and step % 10 == 1:
                 mean, accuracy = weights.read()
                 bar.set_postfix(loss=f"{mean:.4f}", accuracy=f"{accuracy:.1f} %")
+            if self.watch.due:
+                self.save(Standing(epoch, step, weights.state(), float(architecture)))
         mean, accuracy = weights.read()
-        steps = len(self.weight_batches)
         return {
             "epoch": epoch,
             "train_loss": mean,
             "train_accuracy": accuracy,
             "architecture_loss": float(architecture) / steps if searching else "",
             "learning_rate": self.recipe.search.learning_rate,
-            "utterance_rate": steps * self.recipe.search.batch_size / (time.perf_counter() - started),
+            "utterance_rate": (steps - begun.step) * self.recipe.search.batch_size / (time.perf_counter() - started),
         }
 
     def architecture_step(self, waveforms: Tensor, labels: Tensor, held_out: tuple[Tensor, Tensor]) -> Tensor:
@@ -217,10 +260,10 @@ class _Search:
         return module.state_dict() if getattr(self.recipe.network, "learnable", False) else None
 
 
-def _endless(batches: TrainingBatches, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+def _endless(batches: TrainingBatches, epoch: int, skip: int) -> Iterator[tuple[Tensor, Tensor]]:
     """Batches of the architecture half for as long as the weight half lasts; the halves may differ in size."""
     # Each pass within an epoch has its own order, and no pass of another epoch shares it.
-    passes = 0
+    passes, skip = divmod(skip, len(batches))
     while True:
-        yield from batches.epoch(epoch + 1_000_000 * passes)
-        passes += 1
+        yield from batches.epoch(epoch + 1_000_000 * passes, skip)
+        passes, skip = passes + 1, 0

@@ -4,7 +4,7 @@ a hand-made network, from scratch or from published weights."""
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +17,18 @@ from tqdm import tqdm
 
 from nas.config import RawPCDartsNetwork, Recipe
 from nas.config import Train as Settings
-from nas.errors import NasError
+from nas.errors import Interrupted, NasError
 from nas.genotype import Genotype
 from nas.networks import registry
 from nas.networks.published import load_published
 from nas.networks.raw_pcdarts import RawPCDarts
 from nas.training.board import Board
+from nas.training.checkpoint import Snapshot, Watch, read_checkpoint
 from nas.training.engine import reduce_gradients, start_engine
-from nas.training.inputs import TrainingBatches, open_inputs, require_batch
+from nas.training.inputs import Inputs, TrainingBatches, open_inputs, require_batch
 from nas.training.run import Run, read_tensors
 from nas.training.scoring import Totals, score_partition
+from nas.training.standing import Standing, resume_from
 
 
 @dataclass(frozen=True)
@@ -126,13 +128,7 @@ def train(
             raise NasError("--weights is for hand-made networks; a genotype's network is trained from scratch")
         network = load_published(recipe.network.name, weights, **recipe.network.options)
     taken = load_frontend(network, recipe, file, Path(frontend) if frontend else None)
-    inputs = open_inputs(recipe, ("train", "dev"))
-    settings = recipe.train
-    require_batch(len(inputs.partitions["train"]), settings.batch_size, "train.batch_size")
-    batches = TrainingBatches(
-        recipe, inputs.store, inputs.partitions["train"], settings.batch_size, recipe.seed, accelerator.device
-    )
-
+    inputs, batches = _open(recipe, accelerator)
     run = Run.create(output, "train", recipe)
     if genotype is not None:
         assert not taken or isinstance(network, RawPCDarts)
@@ -141,77 +137,149 @@ def train(
     for what, path in (("front-end", taken), ("weights", weights)):
         if path is not None:
             run.log(f"{what} taken from {path}")
-    board = Board(run.folder, recipe.to_yaml())
-    network = accelerator.prepare_model(network, evaluation_mode=True)
-    trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
-    optimizer = accelerator.prepare_optimizer(
-        torch.optim.Adam(trained, settings.learning_rate, weight_decay=settings.weight_decay)
-    )
-    schedule = make_schedule(optimizer, settings, len(batches))
-    best: tuple[tuple[float, float], TrainResult] | None = None
-    for epoch in range(1, settings.epochs + 1):
-        row = _train_epoch(epoch, network, batches, optimizer, schedule, recipe, accelerator, progress)
-        dev = score_partition(network, inputs, "dev", recipe, accelerator, progress)
+    training = _Training(run, network, accelerator, inputs, batches, progress)
+    # What the network starts from may not be there when the run is resumed, so it is kept from the first moment.
+    training.save(Standing())
+    return training.run_epochs()
+
+
+def resume_train(run: Run, progress: bool = True) -> TrainResult:
+    """Go on with a training from its last good checkpoint; the result is that of one never interrupted.
+
+    Raises:
+        NasError: the recipe was changed, the checkpoints are damaged, or the corpus is not as it was.
+    """
+    if read_checkpoint(run.folder / "checkpoints") is None:
+        raise NasError(f"{run.folder} was stopped before its first checkpoint; remove it and start again")
+    accelerator = start_engine(run.recipe)
+    network = build_network(run.recipe, _genotype_of(run))
+    return _Training(run, network, accelerator, *_open(run.recipe, accelerator), progress).run_epochs()
+
+
+def _open(recipe: Recipe, accelerator: Accelerator) -> tuple[Inputs, TrainingBatches]:
+    inputs = open_inputs(recipe, ("train", "dev"))
+    train, size = inputs.partitions["train"], recipe.train.batch_size
+    require_batch(len(train), size, "train.batch_size")
+    return inputs, TrainingBatches(recipe, inputs.store, train, size, recipe.seed, accelerator.device)
+
+
+def _genotype_of(run: Run) -> Genotype | None:
+    searched = isinstance(run.recipe.network, RawPCDartsNetwork)
+    return Genotype.load(run.folder / "genotype.json") if searched else None
+
+
+class _Training:
+    """The state of a training between its epochs."""
+
+    def __init__(
+        self,
+        run: Run,
+        network: nn.Module,
+        accelerator: Accelerator,
+        inputs: Inputs,
+        batches: TrainingBatches,
+        progress: bool,
+    ) -> None:
+        settings = run.recipe.train
+        self.run, self.recipe, self.accelerator, self.progress = run, run.recipe, accelerator, progress
+        self.inputs, self.batches = inputs, batches
+        self.network: Any = accelerator.prepare_model(network, evaluation_mode=True)
+        self.trained = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
+        self.optimizer = accelerator.prepare_optimizer(
+            torch.optim.Adam(self.trained, settings.learning_rate, weight_decay=settings.weight_decay)
+        )
+        self.schedule = make_schedule(self.optimizer, settings, len(batches))
+        self.snapshot = Snapshot(
+            run.folder / "checkpoints",
+            {"network": self.network},
+            {"network": self.optimizer},
+            {"learning_rate": self.schedule},
+        )
+        self.watch = Watch(self.recipe.engine.checkpoint_minutes)
+        self.best: dict[str, Any] | None = None
+
+    def run_epochs(self) -> TrainResult:
+        """From the last checkpoint to the last epoch."""
+        begun = resume_from(self.snapshot, self.run)
+        self.best = begun.best
+        with self.watch.listening(), Board(self.run.folder, self.recipe, begun.epoch) as board:
+            for epoch in range(begun.epoch, self.recipe.train.epochs + 1):
+                self.run_epoch(epoch, begun if epoch == begun.epoch else Standing(epoch), board)
+        assert self.best is not None
+        self.run.log(f"best epoch {self.best['epoch']}, dev EER {self.best['eer']:.2f} %")
+        return TrainResult(self.best["epoch"], self.best["eer"], self.run.folder)
+
+    def run_epoch(self, epoch: int, begun: Standing, board: Board) -> None:
+        """Train, score the development set, save."""
+        settings = self.recipe.train
+        row = self.train_epoch(begun)
+        dev = score_partition(self.network, self.inputs, "dev", self.recipe, self.accelerator, self.progress)
         row |= {"dev_loss": dev.loss, "dev_accuracy": dev.accuracy, "dev_eer": dev.eer}
-        run.save_tensors("checkpoints/last", network.state_dict(), {"epoch": str(epoch)})
-        if best is None or dev.rank(settings.select) < best[0]:
-            best = dev.rank(settings.select), TrainResult(epoch, dev.eer, run.folder)
-            run.save_tensors("checkpoints/best", network.state_dict(), {"epoch": str(epoch), "dev_eer": str(dev.eer)})
-        run.record(row)
+        state, rank = self.network.state_dict(), list(dev.rank(settings.select))
+        self.run.save_tensors("checkpoints/last", state, {"epoch": str(epoch)})
+        if self.best is None or rank < self.best["rank"]:
+            self.best = {"rank": rank, "epoch": epoch, "eer": dev.eer}
+            self.run.save_tensors("checkpoints/best", state, {"epoch": str(epoch), "dev_eer": str(dev.eer)})
+        self.run.record(row)
+        self.save(Standing(epoch + 1))
         board.epoch(row)
-        run.log(
+        self.run.log(
             f"epoch {epoch}/{settings.epochs}: loss {row['train_loss']:.4f}, dev EER {dev.eer:.2f} %, "
             f"dev accuracy {dev.accuracy:.2f} %, learning rate {row['learning_rate']:.2e}"
         )
-    board.close()
-    assert best is not None
-    run.log(f"best epoch {best[1].epoch}, dev EER {best[1].eer:.2f} %")
-    return best[1]
 
+    def save(self, standing: Standing) -> None:
+        """A checkpoint from which the training goes on; where a stop was asked for, stop."""
+        self.snapshot.save(replace(standing, best=self.best).values(self.run))
+        self.watch.has_saved()
+        if self.watch.stopping:
+            raise Interrupted(self.run.folder)
 
-def _train_epoch(
-    epoch: int,
-    network: Any,
-    batches: TrainingBatches,
-    optimizer: Any,
-    schedule: LRScheduler,
-    recipe: Recipe,
-    accelerator: Accelerator,
-    progress: bool,
-) -> dict[str, Any]:
-    """One pass over the training set; the first values of the epoch's row."""
-    network.train()
-    if recipe.train.freeze_norms:
-        for module in network.modules():
-            if isinstance(module, _BatchNorm):
-                module.eval()
-    every_step = recipe.train.schedule == "cosine_steps"
-    totals, started = Totals(accelerator.device), time.perf_counter()
-    rate = schedule.get_last_lr()[0]
-    bar = tqdm(batches.epoch(epoch), total=len(batches), desc=f"epoch {epoch}", disable=not progress, leave=False)
-    for step, (waveforms, labels) in enumerate(bar):
-        logits = network(waveforms)
-        loss = network.output.loss(logits, labels)
-        optimizer.zero_grad(set_to_none=True)
-        accelerator.backward(loss)
-        reduce_gradients(accelerator, network.parameters())
-        optimizer.step()
-        if every_step:
-            schedule.step()
-        totals.add(loss.detach(), logits.detach(), labels)
-        if progress and step % 10 == 0:
-            mean, accuracy = totals.read()
-            bar.set_postfix(loss=f"{mean:.4f}", accuracy=f"{accuracy:.1f} %", lr=f"{rate:.1e}")
-    if not every_step:
-        schedule.step()
-    mean, accuracy = totals.read()
-    return {
-        "epoch": epoch,
-        "train_loss": mean,
-        "train_accuracy": accuracy,
-        "learning_rate": rate,
-        "utterance_rate": len(batches) * recipe.train.batch_size / (time.perf_counter() - started),
-    }
+    def train_epoch(self, begun: Standing) -> dict[str, Any]:
+        """One pass over the training set; the first values of the epoch's row."""
+        epoch, settings = begun.epoch, self.recipe.train
+        self.network.train()
+        if settings.freeze_norms:
+            for module in self.network.modules():
+                if isinstance(module, _BatchNorm):
+                    module.eval()
+        every_step = settings.schedule == "cosine_steps"
+        totals = Totals(self.accelerator.device)
+        totals.restore(begun.totals)
+        started, steps, rate = time.perf_counter(), len(self.batches), self.schedule.get_last_lr()[0]
+        bar = tqdm(
+            self.batches.epoch(epoch, begun.step),
+            total=steps,
+            initial=begun.step,
+            desc=f"epoch {epoch}",
+            disable=not self.progress,
+            leave=False,
+        )
+        for step, (waveforms, labels) in enumerate(bar, start=begun.step + 1):
+            logits = self.network(waveforms)
+            loss = self.network.output.loss(logits, labels)
+            self.optimizer.zero_grad(set_to_none=True)
+            self.accelerator.backward(loss)
+            reduce_gradients(self.accelerator, self.trained)
+            self.optimizer.step()
+            if every_step:
+                self.schedule.step()
+            totals.add(loss.detach(), logits.detach(), labels)
+            if self.progress and step % 10 == 1:
+                mean, accuracy = totals.read()
+                bar.set_postfix(loss=f"{mean:.4f}", accuracy=f"{accuracy:.1f} %", lr=f"{rate:.1e}")
+            if self.watch.due:
+                self.save(Standing(epoch, step, totals.state()))
+        if not every_step:
+            self.schedule.step()
+        mean, accuracy = totals.read()
+        return {
+            "epoch": epoch,
+            "train_loss": mean,
+            "train_accuracy": accuracy,
+            "learning_rate": rate,
+            "utterance_rate": (steps - begun.step) * settings.batch_size / (time.perf_counter() - started),
+        }
 
 
 def load(folder: str | Path, checkpoint: str = "best") -> nn.Module:
@@ -224,8 +292,7 @@ def load(folder: str | Path, checkpoint: str = "best") -> nn.Module:
     run = Run.open(folder)
     if run.kind != "train":
         raise NasError(f"{folder} is a {run.kind} run; a network comes from a train run")
-    searched = isinstance(run.recipe.network, RawPCDartsNetwork)
-    network = build_network(run.recipe, Genotype.load(run.folder / "genotype.json") if searched else None)
+    network = build_network(run.recipe, _genotype_of(run))
     path = run.folder / "checkpoints" / f"{checkpoint}.safetensors"
     try:
         network.load_state_dict(read_tensors(path))

@@ -1,0 +1,29 @@
+"""nas resume"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nas.cli.options import Quiet, SpaceFile, import_space, show_log
+
+
+def resume(
+    run: Annotated[Path, typer.Argument(help="Run directory of a search or a training that was stopped.")],
+    space_file: SpaceFile = None,
+    quiet: Quiet = False,
+) -> None:
+    """Go on with a run that was stopped: by Ctrl-C, by a cluster, by a power cut.
+
+    The result is the same, to the bit, as that of a run that was never stopped.
+
+    Example: nas resume runs/search
+    """
+    import nas
+
+    import_space(space_file)
+    show_log()
+    result = nas.resume(run, progress=not quiet)
+    typer.echo(f"finished: epoch {result.epoch} is the best, dev EER {result.eer:.2f} %: {result.folder}")

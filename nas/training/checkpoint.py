@@ -1,0 +1,212 @@
+"""Checkpoints from which a loop goes on as if nothing had happened: tensors in safetensors, the rest in JSON.
+
+RUN/checkpoints/resume.safetensors holds all of it; resume.previous.safetensors is the one before, kept until the next
+is safely written. Both carry a checksum of their content. Nothing in them can run code.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import random
+import signal
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as to_safetensors
+from torch import Tensor, nn
+
+from nas.errors import NasError
+from nas.files import write_bytes
+
+CURRENT, PREVIOUS = "resume.safetensors", "resume.previous.safetensors"
+
+
+class Snapshot:
+    """Saves and restores what a loop changes: modules, optimisers and schedules by name, and every random state.
+
+    Args:
+        folder: the checkpoints folder of a run.
+        modules: weights and buffers.
+        optimizers: moments and settings.
+        schedules: learning-rate schedules.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        modules: Mapping[str, nn.Module],
+        optimizers: Mapping[str, Any],
+        schedules: Mapping[str, Any],
+    ) -> None:
+        self.folder, self.modules, self.optimizers, self.schedules = folder, modules, optimizers, schedules
+
+    def save(self, values: Mapping[str, Any]) -> None:
+        """Write a checkpoint with these JSON-able values (where the loop stands, the best so far, the history)."""
+        tensors: dict[str, Tensor] = {}
+        state: dict[str, Any] = {"values": values, "optimizers": {}, "schedules": {}}
+        for name, module in self.modules.items():
+            tensors |= {f"module/{name}/{key}": tensor for key, tensor in module.state_dict().items()}
+        for name, optimizer in self.optimizers.items():
+            content = optimizer.state_dict()
+            state["optimizers"][name] = content["param_groups"]
+            for index, moments in content["state"].items():
+                tensors |= {f"optimizer/{name}/{index}/{key}": tensor for key, tensor in moments.items()}
+        for name, schedule in self.schedules.items():
+            state["schedules"][name] = schedule.state_dict()
+        state["random"] = _plain_random_state()
+        tensors |= {f"random/{name}": tensor for name, tensor in _tensor_random_state().items()}
+        write_checkpoint(self.folder, tensors, state)
+
+    def restore(self) -> dict[str, Any] | None:
+        """Bring everything back to the last good checkpoint and return its values; None where there is none.
+
+        Raises:
+            NasError: checkpoints are there, but none of them is whole or fits.
+        """
+        found = read_checkpoint(self.folder)
+        if found is None:
+            return None
+        tensors, state = found
+        try:
+            for name, module in self.modules.items():
+                module.load_state_dict(_below(tensors, f"module/{name}/"))
+            for name, optimizer in self.optimizers.items():
+                moments: dict[int, dict[str, Tensor]] = {}
+                for key, tensor in _below(tensors, f"optimizer/{name}/").items():
+                    index, _, moment = key.partition("/")
+                    moments.setdefault(int(index), {})[moment] = tensor
+                optimizer.load_state_dict({"state": moments, "param_groups": state["optimizers"][name]})
+            for name, schedule in self.schedules.items():
+                schedule.load_state_dict(state["schedules"][name])
+        except (RuntimeError, KeyError, ValueError) as error:
+            raise NasError(f"{self.folder}: the checkpoint does not fit the recipe of this run") from error
+        _restore_random_state(state["random"], _below(tensors, "random/"))
+        values: dict[str, Any] = state["values"]
+        return values
+
+
+def write_checkpoint(folder: Path, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
+    """Write resume.safetensors; the one that was there becomes the previous one."""
+    plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+    text = json.dumps(state)
+    content = to_safetensors(plain, {"state": text, "sha256": _checksum(plain, text)})
+    if (folder / CURRENT).exists():
+        os.replace(folder / CURRENT, folder / PREVIOUS)
+    write_bytes(folder / CURRENT, content)
+
+
+def read_checkpoint(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+    """The last good checkpoint of a folder; None where there is none at all.
+
+    Raises:
+        NasError: there are checkpoints, and none is whole.
+    """
+    damaged: list[str] = []
+    for name in (CURRENT, PREVIOUS):
+        path = folder / name
+        if not path.exists():
+            continue
+        found = _read(path)
+        if found is not None:
+            if damaged:
+                logging.getLogger("nas").warning("%s is damaged; going on from the one before", folder / damaged[0])
+            return found
+        damaged.append(name)
+    if damaged:
+        raise NasError(f"{folder}: {' and '.join(damaged)} are damaged; there is no checkpoint to go on from")
+    return None
+
+
+def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+    """Content of a checkpoint, or None where it is not whole."""
+    try:
+        with safe_open(path, framework="pt") as stream:
+            tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118 (not a dict)
+            metadata = stream.metadata() or {}
+        if _checksum(tensors, metadata["state"]) != metadata["sha256"]:
+            return None
+        return tensors, json.loads(metadata["state"])
+    except (SafetensorError, OSError, KeyError, ValueError):
+        return None
+
+
+def _checksum(tensors: Mapping[str, Tensor], text: str) -> str:
+    digest = hashlib.sha256(text.encode())
+    for name in sorted(tensors):
+        digest.update(name.encode())
+        digest.update(tensors[name].reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _below(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+
+
+def _plain_random_state() -> dict[str, Any]:
+    numpy_state = np.random.get_state(legacy=False)
+    assert isinstance(numpy_state, dict)
+    keys = numpy_state["state"]
+    numpy_plain = {**numpy_state, "state": {"key": keys["key"].tolist(), "pos": int(keys["pos"])}}
+    return {"python": random.getstate(), "numpy": numpy_plain}
+
+
+def _tensor_random_state() -> dict[str, Tensor]:
+    devices = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+    return {"torch": torch.get_rng_state(), **{f"cuda{index}": state for index, state in enumerate(devices)}}
+
+
+def _restore_random_state(plain: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
+    version, internal, gauss = plain["python"]
+    random.setstate((version, tuple(internal), gauss))
+    keys = plain["numpy"]["state"]
+    np.random.set_state({**plain["numpy"], "state": {"key": np.array(keys["key"], np.uint32), "pos": keys["pos"]}})
+    torch.set_rng_state(tensors["torch"])
+    if torch.cuda.is_available():
+        devices = [tensors[name] for name in sorted(tensors) if name.startswith("cuda")]
+        if len(devices) == torch.cuda.device_count():
+            torch.cuda.set_rng_state_all(devices)
+
+
+class Watch:
+    """Says when a loop must save: every few minutes, and when it is asked to stop (SIGTERM, Ctrl-C)."""
+
+    def __init__(self, minutes: float) -> None:
+        self.seconds, self.saved, self.stopping = 60 * minutes, time.monotonic(), False
+
+    @property
+    def due(self) -> bool:
+        return self.stopping or time.monotonic() - self.saved >= self.seconds
+
+    def has_saved(self) -> None:
+        self.saved = time.monotonic()
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Turn the first stop signal into `stopping`; a second one acts as usual."""
+
+        def stop(number: int, frame: FrameType | None) -> None:
+            self.stopping = True
+            signal.signal(number, before[number])
+
+        before: dict[int, Any] = {}
+        try:
+            for number in (signal.SIGTERM, signal.SIGINT):
+                before[int(number)] = signal.signal(number, stop)
+        except ValueError:
+            # Only the main thread may listen; a run in another thread is stopped by whoever started it.
+            pass
+        try:
+            yield
+        finally:
+            for listened, handler in before.items():
+                signal.signal(listened, handler)

@@ -1,0 +1,53 @@
+"""Scoring audio files one by one, with a trained run or published weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+import torch
+
+from nas.data.decode import decode
+from nas.errors import NasError
+from nas.networks import registry
+from nas.networks.inference import prepare_for_inference
+from nas.networks.published import load_published
+from nas.networks.scoring import score_waveform
+from nas.training.run import Run
+from nas.training.train import load
+
+AUDIO_SUFFIXES = (".flac", ".wav", ".ogg", ".mp3")
+
+
+def open_scorer(run: Path | None, model: str | None, weights: Path | None) -> Callable[[Path], float]:
+    """A function from an audio file to its score, higher = bona fide: of a train run, or of published weights.
+
+    Raises:
+        NasError: not a train run, an unknown network, weights that do not fit.
+    """
+    if run is not None:
+        network, samples = load(run), Run.open(run).recipe.data.samples
+    else:
+        assert model is not None
+        assert weights is not None
+        network, samples = load_published(model, weights), registry.entry(model).samples
+    prepared = prepare_for_inference(network)
+    return lambda path: score_waveform(prepared, torch.from_numpy(decode(path)), samples)
+
+
+def audio_files(paths: Iterable[Path]) -> Iterator[Path]:
+    """The files themselves, and the audio files below folders, in order.
+
+    Raises:
+        NasError: a path that is not there, or a folder without audio.
+    """
+    for path in paths:
+        if path.is_dir():
+            found = sorted(file for file in path.rglob("*") if file.suffix.lower() in AUDIO_SUFFIXES)
+            if not found:
+                raise NasError(f"{path} holds no {', '.join(AUDIO_SUFFIXES)} file")
+            yield from found
+        elif path.exists():
+            yield path
+        else:
+            raise NasError(f"there is no file {path}")

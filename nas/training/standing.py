@@ -1,0 +1,55 @@
+"""Where a loop stands: what a checkpoint holds besides tensors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from nas.config import recipe_from
+from nas.errors import NasError
+from nas.training.checkpoint import Snapshot
+from nas.training.run import Run
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A place in a run: the epoch (from 1), the steps of it that are done, their sums, and the best epoch so far."""
+
+    epoch: int = 1
+    step: int = 0
+    totals: list[float] = field(default_factory=lambda: [0.0, 0.0, 0.0])
+    architecture_loss: float = 0.0
+    best: dict[str, Any] | None = None
+
+    def values(self, run: Run) -> dict[str, Any]:
+        """All of it, with the history and the recipe, in JSON-able types."""
+        return {**vars(self), "history": run.history, "recipe": run.recipe.model_dump(mode="json")}
+
+
+def resume_from(snapshot: Snapshot, run: Run) -> Standing:
+    """Restore the last good checkpoint of a run, or the start where there is none.
+
+    Raises:
+        NasError: the run's recipe was changed since; the keys that differ are named.
+    """
+    values = snapshot.restore()
+    if values is None:
+        return Standing()
+    recipe, history = values.pop("recipe"), values.pop("history")
+    changed = _differences(recipe, run.recipe.model_dump(mode="json"))
+    if changed:
+        raise NasError(f"{run.folder}/recipe.yaml was changed since the run began: {'; '.join(changed)}")
+    recipe_from(recipe)
+    run.continue_history(history)
+    standing = Standing(**values)
+    if standing != Standing():
+        run.log(f"going on at epoch {standing.epoch}, after {standing.step} steps")
+    return standing
+
+
+def _differences(before: Any, now: Any, key: str = "") -> list[str]:
+    """`key: before -> now` of every value that differs."""
+    if isinstance(before, dict) and isinstance(now, dict):
+        names = sorted({*before, *now})
+        return [d for n in names for d in _differences(before.get(n), now.get(n), f"{key}.{n}" if key else n)]
+    return [] if before == now else [f"{key} was {before!r}, is {now!r}"]

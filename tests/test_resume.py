@@ -1,0 +1,175 @@
+"""A run that is stopped and resumed ends as one that never was: to the bit."""
+
+from __future__ import annotations
+
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import nas
+from nas.errors import Interrupted
+from nas.training.checkpoint import CURRENT, PREVIOUS, Watch, read_checkpoint, write_checkpoint
+from nas.training.run import read_tensors
+
+TOY = ["engine.checkpoint_minutes=0.0001"]
+
+
+def same_run(one: Path, other: Path) -> None:
+    """Weights, alphas and betas, genotypes and the history's losses are equal."""
+    for name in ("last", "best"):
+        first, second = (read_tensors(run / "checkpoints" / f"{name}.safetensors") for run in (one, other))
+        assert first.keys() == second.keys()
+        assert all(torch.equal(first[key], second[key]) for key in first)
+    names = {path.name for path in (one / "genotypes").glob("*.json")}
+    assert names == {path.name for path in (other / "genotypes").glob("*.json")}
+    for name in names:
+        assert (one / "genotypes" / name).read_text() == (other / "genotypes" / name).read_text()
+    assert (one / "genotype.json").read_text() == (other / "genotype.json").read_text()
+    tables = [(run / "history.csv").read_text().splitlines() for run in (one, other)]
+    without_rate = [[line.split(",") for line in table] for table in tables]
+    place = without_rate[0][0].index("utterance_rate")
+    cut = [[row[:place] + row[place + 1 :] for row in table] for table in without_rate]
+    assert cut[0] == cut[1]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A toy search and a training that were never stopped."""
+    folder = tmp_path_factory.mktemp("whole")
+    recipe = nas.load_recipe("raw_pcdarts/toy", TOY)
+    nas.search(recipe, folder / "search", progress=False)
+    nas.train(recipe, folder / "search" / "genotype.json", folder / "train", progress=False)
+    return folder
+
+
+class StopAfter(Watch):
+    """Asks to stop after so many looks."""
+
+    looks = 0
+
+    @property
+    def due(self) -> bool:
+        StopAfter.looks -= 1
+        self.stopping = self.stopping or StopAfter.looks <= 0
+        return self.stopping
+
+
+@pytest.mark.parametrize("looks", [1, 4, 7, 12])
+def test_a_stop_at_any_step_changes_nothing(
+    looks: int, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = nas.load_recipe("raw_pcdarts/toy", TOY)
+    genotype = whole / "search" / "genotype.json"
+    start = {
+        "search": lambda: nas.search(recipe, tmp_path / "search", progress=False),
+        "train": lambda: nas.train(recipe, genotype, tmp_path / "train", progress=False),
+    }
+    for kind in ("search", "train"):
+        with monkeypatch.context() as patch:
+            patch.setattr(f"nas.training.{kind}.Watch", StopAfter)
+            StopAfter.looks = looks
+            with pytest.raises(Interrupted, match="nas resume"):
+                start[kind]()
+        torch.manual_seed(99)  # whatever was drawn in between
+        nas.resume(tmp_path / kind, progress=False)
+        same_run(whole / kind, tmp_path / kind)
+
+
+def test_a_finished_run_resumes_to_its_result(whole: Path) -> None:
+    before = (whole / "search" / "history.csv").read_text()
+    assert nas.resume(whole / "search", progress=False).genotype == nas.Genotype.load(whole / "search/genotype.json")
+    assert (whole / "search" / "history.csv").read_text() == before
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_killed_process_resumes(number: signal.Signals, whole: Path, tmp_path: Path) -> None:
+    search = [sys.executable, "-m", "nas", "search", "raw_pcdarts/toy", *TOY, "--quiet", "-o", str(tmp_path / "search")]
+    go_on = [sys.executable, "-m", "nas", "resume", "--quiet", str(tmp_path / "search")]
+    waits = random.Random(0)
+    command, kills = search, 0
+    for _ in range(3):
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path)
+        checkpoint = tmp_path / "search" / "checkpoints" / CURRENT
+        deadline = time.monotonic() + 120
+        while not checkpoint.exists() and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.05)
+        time.sleep(waits.uniform(0.2, 3))
+        process.send_signal(number)
+        _, errors = process.communicate(timeout=120)
+        kills += process.returncode != 0
+        if number is signal.SIGTERM and process.returncode:
+            assert process.returncode == 143 or "Traceback" not in errors
+        command = go_on
+    assert kills
+    subprocess.run(go_on, check=True, capture_output=True, timeout=300)
+    same_run(whole / "search", tmp_path / "search")
+
+
+def test_a_changed_recipe_is_refused_with_the_difference(whole: Path, tmp_path: Path) -> None:
+    import shutil
+
+    shutil.copytree(whole / "search", tmp_path / "search")
+    recipe = tmp_path / "search" / "recipe.yaml"
+    recipe.write_text(recipe.read_text().replace("epochs: 3", "epochs: 4"))
+    with pytest.raises(nas.NasError, match=r"search\.epochs was 3, is 4"):
+        nas.resume(tmp_path / "search", progress=False)
+
+
+def tensors(seed: int) -> dict[str, torch.Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    return {
+        "module/a": torch.randn(5, 7, generator=generator),
+        "step": torch.tensor(float(seed)),
+        "bytes": torch.arange(9).byte(),
+    }
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.data())
+def test_a_damaged_checkpoint_is_told_and_the_one_before_taken(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    folder = tmp_path_factory.mktemp("checkpoints")
+    write_checkpoint(folder, tensors(1), {"epoch": 1})
+    write_checkpoint(folder, tensors(2), {"epoch": 2})
+    assert read_checkpoint(folder)[1] == {"epoch": 2}
+    content = bytearray((folder / CURRENT).read_bytes())
+    if data.draw(st.booleans()):
+        content = content[: data.draw(st.integers(0, len(content) - 1))]
+    else:
+        place = data.draw(st.integers(0, len(content) - 1))
+        content[place] ^= 1 << data.draw(st.integers(0, 7))
+    (folder / CURRENT).write_bytes(bytes(content))
+    found, state = read_checkpoint(folder)
+    # A flipped bit in what no one reads (padding of the header) may leave the content as it was.
+    assert state in ({"epoch": 1}, {"epoch": 2})
+    expected = tensors(state["epoch"])
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+    (folder / PREVIOUS).write_bytes(b"")
+    if state == {"epoch": 1}:
+        with pytest.raises(nas.NasError, match="damaged"):
+            read_checkpoint(folder)
+
+
+def test_nothing_to_resume(tmp_path: Path) -> None:
+    assert read_checkpoint(tmp_path) is None
+    with pytest.raises(nas.NasError, match="not a run directory"):
+        nas.resume(tmp_path)
+
+
+def test_the_second_signal_acts_as_usual() -> None:
+    watch = Watch(10)
+    with watch.listening():
+        signal.raise_signal(signal.SIGINT)
+        assert watch.stopping
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
