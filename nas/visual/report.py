@@ -1,0 +1,388 @@
+"""The report: everything that a run directory tells, on one HTML page that needs nothing else (docs/visual.md).
+
+`gather_run` reads, `write_report` lays out. What a run does not hold is left out of the page.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from nas.data.decode import decode
+from nas.data.embedded import embedded_corpus
+from nas.data.readers import read
+from nas.errors import NasError
+from nas.files import write_text
+from nas.frontends.sinc import SAMPLE_RATE
+from nas.genotype import Genotype
+from nas.metrics.eer import eer
+from nas.metrics.scores import Trials, read_scores
+from nas.space import SearchSpace, get_space
+from nas.visual import page
+from nas.visual.curves import column, draw_curves
+from nas.visual.detection import draw_attacks, draw_det, draw_histograms, gather_detection
+from nas.visual.film import Film, draw_frames, draw_overview, draw_trajectories, read_film
+from nas.visual.genotype import KINDS, genotype_figure
+from nas.visual.look import render
+
+WORST = 6
+"""Errors of each class that are listed."""
+LONGEST_SECONDS = 6.0
+
+Waveforms = Mapping[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class RunFacts:
+    """What a run directory holds; None or empty where it holds nothing of the kind."""
+
+    folder: Path
+    kind: str
+    name: str
+    recipe: Mapping[str, Any]
+    recipe_text: str
+    environment: Mapping[str, Any]
+    history: tuple[dict[str, str], ...]
+    genotype: Genotype | None
+    space: SearchSpace
+    film: Film | None
+    trials: Trials | None
+    evaluation: Mapping[str, Any]
+
+    @property
+    def best_dev_eer(self) -> float | None:
+        """Lowest EER on the development set over the epochs, percent."""
+        values = column(self.history, "dev_eer")[1]
+        return float(values.min()) if len(values) else None
+
+
+def gather_run(folder: str | Path) -> RunFacts:
+    """Read a run directory.
+
+    Raises:
+        NasError: it is not one, or a file of it is damaged.
+    """
+    folder = Path(folder)
+    text = _text(folder, "recipe.yaml")
+    try:
+        recipe, environment = yaml.safe_load(text), json.loads(_text(folder, "environment.json"))
+        evaluation_file = folder / "scores" / "eval.json"
+        evaluation = json.loads(_text(folder, "scores/eval.json")) if evaluation_file.exists() else {}
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise NasError(f"{folder}: recipe.yaml, environment.json or scores/eval.json is damaged") from error
+    if not all(isinstance(part, dict) for part in (recipe, environment, evaluation)):
+        raise NasError(f"{folder}: recipe.yaml, environment.json or scores/eval.json is not a table of keys and values")
+    history: tuple[dict[str, str], ...] = ()
+    if (folder / "history.csv").exists():
+        rows = csv.DictReader(io.StringIO(_text(folder, "history.csv")))
+        history = tuple({str(k): str(v or "") for k, v in row.items()} for row in rows)
+    has_film = any((folder / "genotypes").glob("epoch_*.architecture.json"))
+    scores = folder / "scores" / "eval.txt"
+    return RunFacts(
+        folder=folder,
+        kind=str(environment.get("kind", "run")),
+        name=str(recipe.get("name", folder.name)),
+        recipe=recipe,
+        recipe_text=text,
+        environment=environment,
+        history=history,
+        genotype=Genotype.load(folder / "genotype.json") if (folder / "genotype.json").exists() else None,
+        space=get_space(str(recipe.get("space", "raw_waveform"))),
+        film=read_film(folder) if has_film else None,
+        trials=read_scores(scores, higher="bonafide") if scores.exists() else None,
+        evaluation=evaluation,
+    )
+
+
+def _text(folder: Path, name: str) -> str:
+    try:
+        return (folder / name).read_text(encoding="utf-8")
+    except OSError as error:
+        raise NasError(f"{folder} is not a run directory: {name} is missing") from error
+    except UnicodeDecodeError as error:
+        raise NasError(f"{folder / name} is not UTF-8 text") from error
+
+
+def write_report(
+    runs: Sequence[str | Path],
+    path: str | Path,
+    waveforms: Callable[[RunFacts, Sequence[str]], Waveforms] | None = None,
+) -> Path:
+    """Write the report of one run, or of several with a comparison in front. Returns the path.
+
+    Args:
+        runs: run directories.
+        path: the .html file.
+        waveforms: finds the audio of utterances; by default in the corpus of the recipe, where it is still there.
+
+    Raises:
+        NasError: no run, a folder that is not a run directory, damaged files, another suffix, or no room to write.
+    """
+    path = Path(path)
+    if path.suffix.lower() not in (".html", ".htm"):
+        raise NasError(f"{path}: a report ends in .html, not {path.suffix or 'nothing'!r}")
+    if not runs:
+        raise NasError("a report needs at least one run directory")
+    facts = [gather_run(run) for run in runs]
+    labels = _labels(facts)
+    sections = _comparison(facts, labels) if len(facts) > 1 else []
+    for run, label in zip(facts, labels, strict=True):
+        parts = _run_sections(run, waveforms or find_waveforms)
+        if len(facts) > 1:
+            parts = [
+                page.Section(f"Run {label}", parts[0].body),
+                *(page.Section(p.title, p.body, 3) for p in parts[1:]),
+            ]
+        sections += parts
+    title = facts[0].name if len(facts) == 1 else f"{len(facts)} runs compared"
+    lead = ", ".join(f"{run.kind} run {run.folder.name}" for run in facts)
+    return write_text(path, page.page(title, lead, sections))
+
+
+def _labels(facts: Sequence[RunFacts]) -> list[str]:
+    """Short names that tell the runs apart."""
+    names = [run.folder.resolve().name for run in facts]
+    return [name if names.count(name) == 1 else f"{at + 1} {name}" for at, name in enumerate(names)]
+
+
+def _comparison(facts: Sequence[RunFacts], labels: Sequence[str]) -> list[page.Section]:
+    rows = []
+    for run, label in zip(facts, labels, strict=True):
+        found = run.evaluation
+        rows.append(
+            [
+                label,
+                run.kind,
+                run.name,
+                str(run.recipe.get("seed", "")),
+                _number(run.best_dev_eer, ".2f"),
+                _number(found.get("eer"), ".2f"),
+                _number(found.get("min_tdcf"), ".4f"),
+                str(found.get("worst_attack") or ""),
+                _number(found.get("worst_attack_eer"), ".2f"),
+            ]
+        )
+    header = ["run", "kind", "recipe", "seed", "best dev EER %", "eval EER %", "min t-DCF", "worst attack", "its EER %"]
+    body = page.table(header, rows, "The runs")
+    curves = {label: run.history for run, label in zip(facts, labels, strict=True) if run.history}
+    if curves:
+        body += _svg(draw_curves(curves), "Learning curves on the development set, a line a run.")
+    scored = {label: run.trials for run, label in zip(facts, labels, strict=True) if _both_classes(run.trials)}
+    if len(scored) > 1:
+        pictures = gather_detection(scored)  # type: ignore[arg-type]
+        body += _svg(draw_det(pictures), f"DET curves of {len(scored)} runs.")
+        body += _svg(draw_attacks(pictures), "EER against each attack, a bar a run.")
+    return [page.Section("Comparison", body)]
+
+
+def _run_sections(run: RunFacts, waveforms: Callable[[RunFacts, Sequence[str]], Waveforms]) -> list[page.Section]:
+    sections = [page.Section("Summary", _summary(run))]
+    if run.genotype is not None:
+        sections.append(page.Section("Genotype", _genotype(run, run.genotype)))
+    if run.film is not None:
+        sections.append(page.Section("The search, epoch by epoch", _film(run.film)))
+    if run.history:
+        best = (
+            "" if run.best_dev_eer is None else f" The lowest EER on the development set is {run.best_dev_eer:.2f} %."
+        )
+        alt = f"Loss, accuracy, development EER and learning rate over {len(run.history)} epochs.{best}"
+        sections.append(page.Section("Learning curves", _svg(draw_curves({run.name: run.history}), alt)))
+    if run.trials is not None and _both_classes(run.trials):
+        sections.append(page.Section("Evaluation", _evaluation(run, run.trials)))
+        sections.append(page.Section("Worst errors", _errors(run, run.trials, waveforms)))
+    sections.append(page.Section("How it came about", _provenance(run)))
+    return sections
+
+
+def _summary(run: RunFacts) -> str:
+    entries = [("kind of run", run.kind), ("seed", str(run.recipe.get("seed", "")))]
+    if run.history:
+        entries.append(("epochs", str(len(run.history))))
+    if run.best_dev_eer is not None:
+        entries.append(("best dev EER", f"{run.best_dev_eer:.2f} %"))
+    found = run.evaluation
+    if found.get("eer") is not None:
+        entries.append(("eval EER", f"{_number(found['eer'], '.2f')} %"))
+    if found.get("min_tdcf") is not None:
+        entries.append(("min t-DCF", _number(found["min_tdcf"], ".4f")))
+    if found.get("worst_attack"):
+        entries.append(("worst attack", f"{found['worst_attack']}, {_number(found.get('worst_attack_eer'), '.2f')} %"))
+    body = page.numbers(entries)
+    data = run.recipe.get("data")
+    if isinstance(data, dict):
+        body += page.paragraph(f"Corpus: {data.get('root') or data.get('layout')}.")
+        if data.get("layout") == "embedded":
+            body += page.paragraph(
+                "The corpus is synthetic, made for demonstration: these figures say nothing about real speech.",
+                "remark",
+            )
+    remarks = found.get("remarks")
+    return body + "".join(page.paragraph(str(remark), "remark") for remark in remarks or [] if remark)
+
+
+def _genotype(run: RunFacts, genotype: Genotype) -> str:
+    strengths = None
+    if run.film is not None and genotype in run.film.genotypes:
+        strengths = run.film.kept_strengths(run.film.genotypes.index(genotype))
+    picture = render(genotype_figure(genotype, run.space, strengths), "svg")
+    body = page.image(picture, "svg", _in_words(genotype))
+    network = run.recipe.get("network")
+    if isinstance(network, dict) and network.get("name", "raw-pcdarts") == "raw-pcdarts":
+        from nas.cost import genotype_cost
+
+        sizes = ("channels", "cells", "gru_hidden", "gru_layers", "frontend", "kernel")
+        data = run.recipe.get("data")
+        samples = data.get("samples", 64_000) if isinstance(data, dict) else 64_000
+        cost = genotype_cost(
+            genotype, run.space, **{key: network[key] for key in sizes if key in network}, samples=int(samples)
+        )
+        rows = [
+            [
+                part.name,
+                f"{part.channels} × {part.frames}",
+                f"{part.parameters:,}",
+                f"{part.macs:,}",
+                f"{part.activations:,}",
+                "all" if part.receptive_field is None else f"{part.receptive_field / 16:.1f}",
+            ]
+            for part in cost.parts
+        ]
+        rows.append(["all", "", f"{cost.parameters:,}", f"{cost.macs:,}", f"{cost.activations:,}", ""])
+        header = ["part", "channels × frames", "parameters", "MACs", "activations", "receptive field, ms"]
+        body += page.table(header, rows, f"Cost of the network for {samples} samples")
+    return body + page.preformatted(str(genotype), "The genotype as published text")
+
+
+def _in_words(genotype: Genotype) -> str:
+    cells = []
+    for kind in KINDS:
+        nodes = [
+            f"node {node} is " + " plus ".join(f"{edge.primitive} of {_source(edge.source)}" for edge in edges)
+            for node, edges in enumerate(getattr(genotype, kind))
+        ]
+        cells.append(f"{kind.capitalize()} cell: {'; '.join(nodes)}.")
+    return " ".join(cells)
+
+
+def _source(source: int) -> str:
+    return f"cell k-{2 - source}" if source < 2 else f"node {source - 2}"
+
+
+def _film(film: Film) -> str:
+    frames = []
+    for frame in draw_frames(film):
+        stream = io.BytesIO()
+        frame.save(stream, "PNG", optimize=True)
+        frames.append(stream.getvalue())
+    labels = [f"Epoch {epoch}" for epoch in film.epochs]
+    alts = [
+        f"Epoch {epoch}. {_in_words(genotype)}" for epoch, genotype in zip(film.epochs, film.genotypes, strict=True)
+    ]
+    body = page.slider(frames, labels, alts, "Epoch")
+    changes = film.changes()
+    alt = f"Entropy, share of operations without weights, and {len(changes)} changes over {len(film.epochs)} epochs."
+    body += _svg(draw_overview(film), alt)
+    for kind in KINDS:
+        body += _svg(
+            draw_trajectories(film, kind), f"Softmax of alpha on every edge of the {kind} cell over the epochs."
+        )
+    rows = [[str(c.epoch), c.kind, str(c.node), c.before, c.after] for c in changes]
+    if rows:
+        body += page.table(["epoch", "cell", "node", "before", "after"], rows, "Changes of the genotype")
+    return body
+
+
+def _evaluation(run: RunFacts, trials: Trials) -> str:
+    pictures = gather_detection({run.name: trials})
+    value = pictures[0].eer
+    body = _svg(draw_det(pictures), f"DET curve; the EER is {value:.2f} %.")
+    body += _svg(draw_histograms(pictures), "Histogram of the scores of bona fide and of spoofed trials.")
+    attacks = pictures[0].per_attack
+    worst = max(attacks, key=lambda name: attacks[name])
+    body += _svg(draw_attacks(pictures), f"EER against each attack; the worst is {worst} with {attacks[worst]:.2f} %.")
+    rows = [[name, _number(value, ".2f"), str(len(trials.of_attack(name)))] for name, value in attacks.items()]
+    return body + page.table(["attack", "EER %", "trials"], rows, "EER against each attack")
+
+
+def _errors(run: RunFacts, trials: Trials, waveforms: Callable[[RunFacts, Sequence[str]], Waveforms]) -> str:
+    """The bona fide trials with the lowest scores and the spoofed ones with the highest."""
+    threshold = eer(trials.bonafide, trials.spoof).threshold
+    order = np.argsort(trials.score, kind="stable")
+    rejected = [at for at in order if trials.label[at] == 1][:WORST]
+    accepted = [at for at in order[::-1] if trials.label[at] == 0][:WORST]
+    heard = waveforms(run, [str(trials.utterance[at]) for at in (*rejected, *accepted)])
+    body = page.paragraph(f"Threshold of the EER: {threshold:.4f}; higher scores are more bona fide.")
+    for title, rows in (("Bona fide with the lowest scores", rejected), ("Spoofed with the highest scores", accepted)):
+        body += page.trials(
+            title,
+            [
+                (
+                    str(trials.utterance[at]),
+                    str(trials.attack[at]),
+                    f"{trials.score[at]:.4f}",
+                    "error" if (trials.score[at] < threshold) == (trials.label[at] == 1) else "correct",
+                    heard.get(str(trials.utterance[at])),
+                )
+                for at in rows
+            ],
+            SAMPLE_RATE,
+        )
+    return (
+        body if heard else body + page.paragraph("The audio of these utterances is not where the recipe says.", "quiet")
+    )
+
+
+def find_waveforms(run: RunFacts, utterances: Sequence[str]) -> Waveforms:
+    """The first seconds of utterances from the corpus of the run's recipe; those that cannot be read are left out."""
+    data = run.recipe.get("data")
+    if not isinstance(data, dict):
+        return {}
+    wanted, found = set(utterances), {}
+    try:
+        if data.get("layout") == "embedded":
+            for utterance, waveform in zip(*embedded_corpus(seed=0), strict=True):
+                if utterance.utterance in wanted:
+                    found[utterance.utterance] = waveform
+        elif data.get("root"):
+            for utterance in read(str(data.get("layout")), Path(str(data["root"])), partitions=("eval",)):
+                if utterance.utterance in wanted:
+                    found[utterance.utterance] = decode(utterance.path)
+    except NasError:
+        pass  # a report is written where the corpus is not, too
+    return {name: waveform[: int(LONGEST_SECONDS * SAMPLE_RATE)] for name, waveform in found.items()}
+
+
+def _provenance(run: RunFacts) -> str:
+    rows = []
+    for key, value in run.environment.items():
+        if isinstance(value, dict):
+            value = ", ".join(f"{name} {item}" for name, item in value.items() if item is not None)
+        elif isinstance(value, list):
+            value = " ".join(map(str, value))
+        if value not in (None, ""):
+            rows.append([str(key), str(value)])
+    body = page.table(["what", "value"], rows, "Environment")
+    body += page.preformatted(run.recipe_text, "The recipe as run")
+    if (run.folder / "log.txt").exists():
+        body += page.preformatted(_text(run.folder, "log.txt"), "The log")
+    return body
+
+
+def _svg(figure: Any, alt: str) -> str:
+    return page.image(render(figure, "svg"), "svg", alt, alt)
+
+
+def _both_classes(trials: Trials | None) -> bool:
+    return trials is not None and len(trials.bonafide) > 0 and len(trials.spoof) > 0
+
+
+def _number(value: object, form: str) -> str:
+    return format(value, form) if isinstance(value, int | float) else ""
