@@ -8,6 +8,8 @@ and any other primitive is computed as it is. docs/folded-supernet.md derives it
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor, nn
 
@@ -55,8 +57,18 @@ class FoldedCell(SearchCell):
         self.layout = Layout.of(space, plan.channels, partial, eps, passes=passes, recompute=recompute)
 
     def forward(self, s0: Tensor, s1: Tensor, a: Tensor, b: Tensor) -> Tensor:
-        """a [E, K] and b [E] are the weights of `Architecture.weights`."""
-        layout = self.layout
+        """a [E, K] and b [E] are the weights of `Architecture.weights`.
+
+        Under autocast the merged convolutions take its type; statistics and small mathematics stay float32.
+        """
+        device = s0.device.type
+        if not torch.is_autocast_enabled(device):
+            return self._forward(self.layout, s0, s1, a, b)
+        layout = replace(self.layout, product=torch.get_autocast_dtype(device))
+        with torch.autocast(device, enabled=False):
+            return self._forward(layout, s0.float(), s1.float(), a.float(), b.float())
+
+    def _forward(self, layout: Layout, s0: Tensor, s1: Tensor, a: Tensor, b: Tensor) -> Tensor:
         x0, x1 = self._inputs(s0, s1)
         order = list(layout.order)
         a, b, weights = a[order], b[order], self._weights()

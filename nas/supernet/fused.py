@@ -41,6 +41,8 @@ class Layout:
     eps: float
     passes: Passes = "auto"
     recompute: bool = False
+    product: torch.dtype | None = None
+    """Type of the large matrix products where it is not that of the tensors; statistics never take it."""
 
     @classmethod
     def of(cls, space: SearchSpace, channels: int, partial: int, eps: float, **options: Any) -> Layout:
@@ -181,7 +183,7 @@ def _node(layout: Layout, node: int, x0: Tensor, x1: Tensor, tape: Tape, b: Tens
             u = tape.padded[:, :sources].flatten(1, 2)
             for kernel, tap in zip(merged, kinds.taps, strict=True):
                 start = 2 * reach + tap
-                out.baddbmm_(kernel.expand(batch, -1, -1), u[:, :, start : start + frames])
+                add_product(out, kernel, u[:, :, start : start + frames], layout.product)
         chosen("mix_node", layout, x0)(
             out,
             [x0, x1, *tape.nodes[:, :node].unbind(1)],
@@ -192,6 +194,14 @@ def _node(layout: Layout, node: int, x0: Tensor, x1: Tensor, tape: Tape, b: Tens
             tape.nodes[:, node],
             layout.pools,
         )
+
+
+def add_product(out: Tensor, matrix: Tensor, x: Tensor, dtype: torch.dtype | None) -> None:
+    """out [B, M, T] += matrix [M, K] @ x [B, K, T], multiplied in another type where one is given."""
+    if dtype is None:
+        out.baddbmm_(matrix.expand(x.shape[0], -1, -1), x)
+    else:
+        out += torch.matmul(matrix.to(dtype), x.to(dtype))
 
 
 def run_backward(
@@ -265,15 +275,16 @@ def _small_backward(
     targets, frames = mixes.shape[1], mixes.shape[3] - 2 * reach
     outputs, gradients = [leaves.scales], [products.sum(2)]
     if kinds.linear:
-        y = mixes[..., reach : reach + frames].flatten(1, 2)
+        dtype = layout.product or padded.dtype
+        y, low = mixes[..., reach : reach + frames].flatten(1, 2).to(dtype), padded.to(dtype)
         merged = torch.stack(
             [
-                torch.bmm(y, padded[:, :, 2 * reach + tap : 2 * reach + tap + frames].transpose(1, 2)).sum(0)
+                torch.bmm(y, low[:, :, 2 * reach + tap : 2 * reach + tap + frames].transpose(1, 2)).sum(0)
                 for tap in kinds.taps
             ]
         )
         outputs += [leaves.merged, leaves.bias]
-        gradients += [merged.unflatten(1, (targets, layout.active)), sums]
+        gradients += [merged.to(padded.dtype).unflatten(1, (targets, layout.active)), sums]
     pairs = [(o, g) for o, g in zip(outputs, gradients, strict=True) if o.requires_grad]
     inputs = [leaves.a, leaves.b, *leaves.weights, *leaves.moments]
     asked = [t for t in inputs if t.requires_grad]
@@ -302,12 +313,12 @@ def _states_backward(
     y = mixes.flatten(1, 2)
     for kernel, tap in zip(leaves.merged.detach(), kinds.taps, strict=True):
         start = reach - tap
-        out.baddbmm_(kernel.flatten(0, 1).t().expand(batch, -1, -1), y[:, :, start : start + frames])
+        add_product(out, kernel.flatten(0, 1).t(), y[:, :, start : start + frames], layout.product)
     for matrix, lag in zip(correlations, kinds.lags, strict=True):
         terms = [(matrix, lag), (matrix.t(), -lag)] if lag else [(matrix + matrix.t(), 0)]
         for weight, shift in terms:
             start = 2 * reach + shift
-            out.baddbmm_(weight.expand(batch, -1, -1), padded[:, :, start : start + frames])
+            add_product(out, weight, padded[:, :, start : start + frames], None)
     # The ends of p enter once more, as the frames whose outputs are taken off; p's own padding has no gradient.
     ends = F.pad(head, (0, frames)) + F.pad(tail, (frames, 0))
     return out + ends[:, :, reach : reach + frames]

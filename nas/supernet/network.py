@@ -12,6 +12,7 @@ from nas.networks.raw_pcdarts import FrontendKind, RecurrentEmbedding, Stem, pla
 from nas.space import SearchSpace, get_space
 from nas.supernet.architecture import KINDS, Architecture
 from nas.supernet.folded import FoldedCell
+from nas.supernet.fused import Passes
 from nas.supernet.per_edge import SearchCell
 from nas.supernet.recurrent import GatheredGRU
 
@@ -27,6 +28,9 @@ class Supernet(nn.Module):
         implementation: how the cells compute it, "folded" (fast) or "per_edge" (the definition); parameters, buffers
             and their names are the same.
         channels, cells, gru_hidden, gru_layers, frontend, learnable, kernel, mask: as in `RawPCDarts`.
+        compile: "cell" compiles the cells' elementwise work (folded) or each cell (per edge) with `torch.compile`,
+            "whole" the whole forward.
+        recompute: keep less for the backward pass and compute it again (folded).
 
     Raises:
         NasError: K_C does not divide the channels.
@@ -45,19 +49,31 @@ class Supernet(nn.Module):
         learnable: bool = False,
         kernel: int = 128,
         mask: int = 16,
+        compile: Literal["none", "cell", "whole"] = "none",
+        recompute: bool = False,
     ) -> None:
         super().__init__()
         self.space = get_space(space) if isinstance(space, str) else space
         nodes = self.space.topology.intermediate
-        cell = {"folded": FoldedCell, "per_edge": SearchCell}[implementation]
+        passes: Passes = "inductor" if compile == "cell" else "auto"
         self.architecture = Architecture(self.space)
         self.stem = Stem(frontend, channels, learnable, kernel, mask)
         plans = plan_cells(channels, cells, {False: nodes, True: nodes})
-        self.cells = nn.ModuleList(cell(self.space, plan, partial) for plan in plans)
+        self.cells = nn.ModuleList(
+            FoldedCell(self.space, plan, partial, passes, recompute)
+            if implementation == "folded"
+            else SearchCell(self.space, plan, partial)
+            for plan in plans
+        )
         self.head = RecurrentEmbedding(nodes * plans[-1].channels, gru_hidden, gru_layers)
         if implementation == "folded":
             self.head.gru = GatheredGRU.like(self.head.gru)
         self.output = P2SGrad(gru_hidden)
+        if compile == "whole":
+            self.compile()
+        elif compile == "cell" and implementation == "per_edge":
+            for cell in self.cells:
+                cell.compile()
 
     def weight_parameters(self) -> Iterator[nn.Parameter]:
         """Every trained parameter but alpha and beta: omega of the bi-level problem (Eq. 3)."""
