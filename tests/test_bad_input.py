@@ -118,7 +118,7 @@ def test_protocol_line_with_wrong_columns(la: Path) -> None:
     lines = protocol(la).read_text().splitlines()
     lines[3] = "LA_0001 LA_T_0000003 spoof"
     protocol(la).write_text("\n".join(lines))
-    refused(search_la(la), "train.trn.txt:4", "column")
+    refused(search_la(la), "train.trn.txt, line 4", "column")
 
 
 def test_audio_named_but_absent(la: Path) -> None:

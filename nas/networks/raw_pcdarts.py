@@ -209,8 +209,8 @@ class RawPCDarts(nn.Module):
         Raises:
             NasError: the waveform is too short for the number of cells.
         """
+        require_samples(waveform.shape[1], len(self.cells))
         s0, s1 = self.stem(waveform)
-        require_frames(s0, waveform, len(self.cells))
         for cell in self.cells:
             s0, s1 = s1, cell(s0, s1)
         return self.head(s1)
@@ -256,14 +256,12 @@ def raw_pcdarts(
     )
 
 
-def require_frames(s0: Tensor, waveform: Tensor, cells: int) -> None:
-    """Refuse a waveform from which the last cell would get nothing.
+def require_samples(samples: int, cells: int) -> None:
+    """Refuse waveforms from which the last cell would get nothing.
 
     Raises:
         NasError: with the least number of samples that works.
     """
-    if s0.shape[2] < 2 ** (cells + 1):
-        least = 3 * 2 ** (cells + 1) + 124
-        raise NasError(
-            f"a waveform of {waveform.shape[1]} samples is too short for {cells} cells: at least {least} are needed"
-        )
+    least = 3 * 2 ** (cells + 1) + 124
+    if samples < least:
+        raise NasError(f"a waveform of {samples} samples is too short for {cells} cells: at least {least} are needed")

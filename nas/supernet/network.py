@@ -8,7 +8,7 @@ from typing import Literal
 from torch import Tensor, nn
 
 from nas.losses import P2SGrad
-from nas.networks.raw_pcdarts import FrontendKind, RecurrentEmbedding, Stem, plan_cells, require_frames
+from nas.networks.raw_pcdarts import FrontendKind, RecurrentEmbedding, Stem, plan_cells, require_samples
 from nas.space import SearchSpace, get_space
 from nas.supernet.architecture import KINDS, Architecture
 from nas.supernet.folded import FoldedCell
@@ -82,8 +82,8 @@ class Supernet(nn.Module):
 
     def embed(self, waveform: Tensor) -> Tensor:
         """waveform [B, T] -> embedding [B, gru_hidden]."""
+        require_samples(waveform.shape[1], len(self.cells))
         s0, s1 = self.stem(waveform)
-        require_frames(s0, waveform, len(self.cells))
         weights = {kind: self.architecture.weights(kind) for kind in KINDS}
         for cell in self.cells:
             s0, s1 = s1, cell(s0, s1, *weights["expand" if cell.plan.expand else "normal"])

@@ -19,6 +19,7 @@ from nas.config import RawPCDartsNetwork, Recipe
 from nas.errors import Interrupted, NasError
 from nas.files import write_text
 from nas.genotype import Genotype
+from nas.networks.raw_pcdarts import require_samples
 from nas.supernet.network import Supernet
 from nas.training.board import Board
 from nas.training.checkpoint import Snapshot, Watch
@@ -101,6 +102,7 @@ class _Prepared:
 def _prepare(recipe: Recipe) -> _Prepared:
     accelerator = start_engine(recipe)
     supernet = build_supernet(recipe)
+    require_samples(recipe.data.samples, len(supernet.cells))
     inputs = open_inputs(recipe, ("train", "dev"))
     halves = halve_training(recipe, inputs)
     weights, architecture = (

@@ -21,7 +21,7 @@ from nas.errors import Interrupted, NasError
 from nas.genotype import Genotype
 from nas.networks import registry
 from nas.networks.published import load_published
-from nas.networks.raw_pcdarts import RawPCDarts
+from nas.networks.raw_pcdarts import RawPCDarts, require_samples
 from nas.training.board import Board
 from nas.training.checkpoint import Snapshot, Watch, read_checkpoint
 from nas.training.engine import reduce_gradients, start_engine
@@ -51,6 +51,7 @@ def build_network(recipe: Recipe, genotype: Genotype | None) -> nn.Module:
     if isinstance(network, RawPCDartsNetwork):
         if genotype is None:
             raise NasError("network raw-pcdarts is built from a genotype: give --genotype FILE")
+        require_samples(recipe.data.samples, network.cells)
         return RawPCDarts(genotype, recipe.space, **{**network.model_dump(exclude={"name"}), "learnable": False})
     if genotype is not None:
         raise NasError(f"network {network.name!r} is not built from a genotype; leave --genotype out")
