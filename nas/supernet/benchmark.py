@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -23,6 +23,9 @@ from nas.space import get_space
 from nas.supernet.folded import FoldedCell
 from nas.supernet.network import Implementation, Supernet
 from nas.supernet.per_edge import SearchCell
+
+Clock = Literal["wall", "process"]
+CLOCKS: dict[Clock, Callable[[], float]] = {"wall": time.perf_counter, "process": time.process_time}
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,7 @@ def bench_search(
     repeats: int = 5,
     device: str = "cpu",
     memory: bool = True,
+    clock: Clock = "wall",
     **network: Any,
 ) -> dict[str, Any]:
     """Median seconds of a forward, a weight step, an architecture step and both, of each variant.
@@ -66,12 +70,14 @@ def bench_search(
         device: "cpu" or "cuda".
         memory: also the peak memory in bytes of a bi-level step (on a CPU: of a process of its own for each variant,
             less what it held before the step).
+        clock: "wall", or "process": processor seconds of this process, for a machine that others use at the same time
+            (with one thread; threads that wait for each other count too).
         network: other arguments of `Supernet`.
 
     Returns:
         "machine", "setting" and "rows".
     """
-    made = [_Bench(v, channels, cells, samples, batch, device, network) for v in variants]
+    made = [_Bench(v, channels, cells, samples, batch, device, network, clock) for v in variants]
     times: list[list[tuple[float, float, float]]] = [[] for _ in made]
     for repeat in range(repeats + 1):
         for bench, found in zip(made, times, strict=True):
@@ -98,13 +104,19 @@ def bench_search(
         rows.append(row)
     return {
         "machine": machine(device),
-        "setting": {"channels": channels, "cells": cells, "samples": samples, "batch": batch, "repeats": repeats},
+        "setting": {"channels": channels, "cells": cells, "samples": samples, "batch": batch, "repeats": repeats}
+        | {"clock": clock},
         "rows": rows,
     }
 
 
 def bench_cells(
-    channels: int = 64, cells: int = 8, frames: int = 10_646, batch: int = 4, repeats: int = 3
+    channels: int = 64,
+    cells: int = 8,
+    frames: int = 10_646,
+    batch: int = 4,
+    repeats: int = 3,
+    clock: Clock = "wall",
 ) -> dict[str, Any]:
     """Median seconds, forward plus backward with all gradients, of each cell of the stack: per edge against folded."""
     space = get_space("raw_waveform")
@@ -121,10 +133,10 @@ def bench_cells(
         times: list[list[float]] = [[], []]
         for repeat in range(repeats + 1):
             for module, found in zip(modules, times, strict=True):
-                start = time.perf_counter()
+                start = CLOCKS[clock]()
                 module(*inputs).sum().backward()
                 if repeat:
-                    found.append(time.perf_counter() - start)
+                    found.append(CLOCKS[clock]() - start)
         definition, folded = median(times[0]), median(times[1])
         grouped = modules[1].groups(torch.empty(batch, plan.channels, frames, device="meta"))  # type: ignore[operator]
         rows.append(
@@ -139,7 +151,7 @@ def bench_cells(
             }
         )
         frames //= 2
-    return {"machine": machine("cpu"), "setting": {"channels": channels, "batch": batch}, "rows": rows}
+    return {"machine": machine("cpu"), "setting": {"channels": channels, "batch": batch, "clock": clock}, "rows": rows}
 
 
 def machine(device: str) -> dict[str, Any]:
@@ -195,9 +207,10 @@ class _Bench:
         batch: int,
         device: str,
         network: dict[str, Any],
+        clock: Clock = "wall",
     ) -> None:
         torch.manual_seed(0)
-        self.variant, self.device = variant, device
+        self.variant, self.device, self.clock = variant, device, CLOCKS[clock]
         self.supernet = Supernet(
             implementation=variant.implementation,
             channels=channels,
@@ -215,12 +228,12 @@ class _Bench:
     def _timed(self, work: Callable[[], object]) -> float:
         if self.device == "cuda":
             torch.cuda.synchronize()
-        start = time.perf_counter()
+        start = self.clock()
         with torch.autocast(self.device, torch.bfloat16, enabled=self.variant.precision == "bf16"):
             work()
         if self.device == "cuda":
             torch.cuda.synchronize()
-        return time.perf_counter() - start
+        return self.clock() - start
 
     def forward(self) -> float:
         with torch.no_grad():
