@@ -94,6 +94,8 @@ class Supernet(Section):
     """K_C: one in K_C channels passes through the candidate operations."""
     implementation: Literal["folded", "per_edge"] = "folded"
     """How the cells are computed: folded (fast) or edge by edge (the definition); the mathematics is the same."""
+    recompute: bool = False
+    """Whether the backward pass computes a cell's inner values again instead of storing them: less memory, slower."""
 
 
 class Split(Section):
@@ -168,6 +170,8 @@ class Engine(Section):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     precision: Literal["auto", "float32", "bf16", "fp16"] = "auto"
     """auto: bf16 on a GPU, float32 on a CPU."""
+    compile: Literal["none", "cell", "whole"] = "none"
+    """What torch.compile takes of the supernet; measured in docs/folded-supernet.md."""
     workers: NotNegative = 0
     """Processes that decode audio; 0 for one per core."""
     evaluation_batch_size: Positive = 32

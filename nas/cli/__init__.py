@@ -7,6 +7,7 @@ import sys
 
 import typer
 
+from nas.cli.bench import app as bench_app
 from nas.cli.calibrate import calibrate
 from nas.cli.compare import compare
 from nas.cli.corpus import app as corpus_app
@@ -33,6 +34,7 @@ for verb in (demo, search, train, resume, evaluate, score, compare, report, cali
     app.command()(verb)
 app.add_typer(data_app, name="data")
 app.add_typer(corpus_app, name="corpus")
+app.add_typer(bench_app, name="bench")
 
 
 def main() -> None:

@@ -58,6 +58,8 @@ def build_supernet(recipe: Recipe) -> Supernet:
         recipe.space,
         recipe.supernet.partial,
         recipe.supernet.implementation,
+        compile=recipe.engine.compile,
+        recompute=recipe.supernet.recompute,
         **recipe.network.model_dump(exclude={"name"}),
     )
 
