@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import shutil
 from itertools import pairwise
 from xml.etree import ElementTree
 
@@ -11,12 +12,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from nas.cost import genotype_cost
 from nas.errors import NasError
 from nas.genotype import Edge, Genotype
 from nas.space import get_space
-from nas.visual.genotype import OUTPUT, cell_layout, draw_genotype, genotype_figure, genotype_graph
-from nas.visual.layout import _crossings, _spread, layered
+from nas.visual.genotype import (
+    CHANGED,
+    OUTPUT,
+    cell_layout,
+    diff_genotypes,
+    draw_genotype,
+    genotype_figure,
+    genotype_graph,
+)
+from nas.visual.layout import _crossings, _spread, by_dot, layered
 from nas.visual.look import DILATED, OTHER, SKIP, family_of, plain
+from nas.visual.network import count, draw_network, network_figure
 
 SPACE = get_space("raw_waveform")
 GENOTYPE = Genotype.random(SPACE, random.Random(1))
@@ -138,3 +149,54 @@ def test_a_large_genotype_is_drawn(tmp_path):
     cell = tuple((Edge("std_conv_3", node), Edge("skip_connect", max(0, node - 3))) for node in range(1, 31))
     path = draw_genotype(Genotype(cell, cell), tmp_path / "large.png")
     assert Image.open(path).height > 1000
+
+
+def test_difference_names_what_changed(tmp_path):
+    same = diff_genotypes(GENOTYPE, GENOTYPE, tmp_path / "same.svg")
+    changed = Genotype(((Edge("std_conv_3", 0), Edge("std_conv_3", 1)), *GENOTYPE.normal[1:]), GENOTYPE.expand)
+    other = diff_genotypes(GENOTYPE, changed, tmp_path / "other.svg", names=("epoch 1", "<b>"))
+    assert CHANGED.lower() not in same.read_text().lower()
+    assert other.read_text().lower().count(CHANGED.lower()) == 2 * sum(
+        edge not in changed.normal[0] for edge in GENOTYPE.normal[0]
+    )
+
+
+def test_difference_of_other_sizes(tmp_path):
+    assert diff_genotypes(GENOTYPE, Genotype(GENOTYPE.normal[:2], GENOTYPE.expand[:3]), tmp_path / "d.png").exists()
+
+
+def test_network_figure_states_every_part(tmp_path):
+    cost = genotype_cost(GENOTYPE, channels=4, cells=5, gru_hidden=8, samples=8_000)
+    shown = texts(network_figure(cost, "title $\\alpha$"))
+    for part in cost.parts:
+        assert part.name in shown
+        assert f"{part.channels} × {part.frames:,}" in shown
+    assert any(f"{cost.parameters:,} parameters" in text for text in shown)
+    assert draw_network(cost, tmp_path / "n.svg").read_bytes() == draw_network(cost, tmp_path / "m.svg").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(0, "0"), (999, "999"), (12_416, "12.4k"), (4_521_216, "4.52M"), (4_630_000_000, "4.63G")]
+)
+def test_counts_have_three_figures(value, text):
+    assert count(value) == text
+
+
+def test_same_look_without_dot(monkeypatch):
+    """Where `dot` is missing the same things are drawn."""
+    with_it = texts(genotype_figure(GENOTYPE))
+    monkeypatch.setenv("PATH", "")
+    assert by_dot([["a"], ["b"]], [("a", "b")], {"a": 1.0, "b": 1.0}, 0.2) is None
+    assert texts(genotype_figure(GENOTYPE)) == with_it
+
+
+@pytest.mark.skipif(shutil.which("dot") is None, reason="Graphviz's dot is not installed")
+def test_places_of_dot_keep_their_distance():
+    rows = [["a", "b"], ["c", "d", "e"]]
+    links = [("a", "d"), ("b", "c"), ("a", "e")]
+    places = by_dot(rows, links, dict.fromkeys("abcde", 1.0), 0.2)
+    assert places is not None
+    for row in rows:
+        ordered = sorted(places[item] for item in row)
+        # dot counts in whole points, 72 to the inch.
+        assert all(right - left >= 1.2 - 1 / 72 for left, right in pairwise(ordered))

@@ -30,6 +30,8 @@ OUTPUT = "output"
 ROW, GAP, MARGIN, HEADER, LEGEND = 0.66, 0.2, 0.32, 0.72, 0.5
 MOST_STRETCH = 1.9
 """How far the rows of the shorter cell are pulled apart to stand beside the longer one."""
+NARROWEST = 3.2
+PALE, CHANGED = 0.28, "#FFF0B3"
 RADIUS = 0.235
 PILL_HEIGHT = 0.27
 THIN, THICK = 1.0, 5.5
@@ -83,7 +85,42 @@ def genotype_figure(
         strengths: drawn as the width of edges, and as numbers, where known.
         title: one line above the cells.
     """
-    return _figure([(f"{kind}", genotype_graph(genotype, kind, strengths)) for kind in KINDS], space, title)
+    return _figure([_both(genotype, strengths)], space, title)
+
+
+def _both(genotype: Genotype, strengths: Strengths | None = None) -> list[tuple[str, nx.MultiDiGraph]]:
+    return [(f"{kind.capitalize()} cell", genotype_graph(genotype, kind, strengths)) for kind in KINDS]
+
+
+def diff_genotypes(
+    first: Genotype,
+    second: Genotype,
+    path: str | FilePath,
+    space: SearchSpace | None = None,
+    names: tuple[str, str] = ("first", "second"),
+) -> FilePath:
+    """Draw two genotypes, one above the other; what only one of them has is in full colour on yellow, the rest pale.
+
+    Raises:
+        NasError: the suffix is not .svg, .png or .pdf, or the file cannot be written.
+    """
+    rows = []
+    for genotype, other, name in ((first, second, names[0]), (second, first, names[1])):
+        row = _both(genotype)
+        for (_, graph), kind in zip(row, KINDS, strict=True):
+            cell, others = getattr(genotype, kind), getattr(other, kind)
+            for node, edges in enumerate(cell):
+                shared = list(others[node]) if node < len(others) else []
+                for place, edge in enumerate(edges):
+                    graph.edges[edge.source, node + FIRST_NODE, place]["changed"] = edge not in shared
+                    if edge in shared:
+                        shared.remove(edge)
+        rows.append([(f"{title}, {name}", graph) for title, graph in row])
+    changed = [
+        sum(bool(data.get("changed")) for _, graph in row for *_, data in graph.edges(data=True)) for row in rows
+    ]
+    title = "No difference" if not any(changed) else f"{max(changed)} operations differ"
+    return save_figure(_figure(rows, space, title), path)
 
 
 def draw_genotype(
@@ -141,15 +178,18 @@ def _pill_width(data: Mapping[str, object]) -> float:
     return 0.24 + 0.078 * max(len(_pill_text(data)), 4)
 
 
-def _figure(cells: Sequence[tuple[str, nx.MultiDiGraph]], space: SearchSpace | None, title: str) -> Figure:
+def _figure(rows: Sequence[Sequence[tuple[str, nx.MultiDiGraph]]], space: SearchSpace | None, title: str) -> Figure:
+    """Rows of cells, each with its heading, and one legend."""
     space = space or get_space("raw_waveform")
-    layouts = [cell_layout(graph) for _, graph in cells]
-    inner = max(layout.height for layout, _ in layouts)
-    layouts = [(layout.stretched(min(inner / layout.height, MOST_STRETCH)), sizes) for layout, sizes in layouts]
-    widths = [max(layout.width, 3.2) + 2 * MARGIN for layout, _ in layouts]
+    layouts = [[cell_layout(graph) for _, graph in row] for row in rows]
+    inner = [max(layout.height for layout, _ in row) for row in layouts]
+    columns = [
+        max(max(row[at][0].width for row in layouts), NARROWEST) + 2 * MARGIN for at in range(max(map(len, rows)))
+    ]
     above = 0.5 if title else 0.0
-    width = sum(widths) + MARGIN * (len(cells) + 1)
-    height = inner + HEADER + 2 * MARGIN + 0.3 + LEGEND + above + MARGIN
+    width = sum(columns) + MARGIN * (len(columns) + 1)
+    heights = [height + HEADER + 2 * MARGIN + 0.3 for height in inner]
+    height = sum(heights) + MARGIN * (len(rows) + 1) + LEGEND + above
     figure = Figure(figsize=(width, height))
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set_xlim(0, width)
@@ -157,28 +197,23 @@ def _figure(cells: Sequence[tuple[str, nx.MultiDiGraph]], space: SearchSpace | N
     axes.axis("off")
     if title:
         _text(axes, (MARGIN, MARGIN + 0.12), plain(title, 100), 14, weight="bold", anchor="left")
-    left = MARGIN
-    for (name, graph), (layout, sizes), panel in zip(cells, layouts, widths, strict=True):
-        top = MARGIN + above
-        bottom = height - LEGEND - MARGIN
-        _box(axes, (left + panel / 2, (top + bottom) / 2), panel, bottom - top, PANEL, "none", 0, 0.12)
-        _text(axes, (left + MARGIN, top + 0.3), f"{name.capitalize()} cell", 13, weight="bold", anchor="left")
-        expands = graph.graph["kind"] == "expand"
-        says = "doubles the channels, halves the frames" if expands else "keeps the channels, halves the frames"
-        _text(axes, (left + MARGIN, top + 0.53), says, 9, MUTED, anchor="left")
-        shift = (
-            left + panel / 2 - layout.width / 2,
-            top + HEADER + MARGIN + (bottom - top - HEADER - 2 * MARGIN - inner) / 2,
-        )
-        _draw_cell(axes, graph, layout, sizes, shift, space)
-        left += panel + MARGIN
-    used = [
-        family_of(data["primitive"], space)
-        for _, graph in cells
-        for *_, data in graph.edges(data=True)
-        if data["role"] == "operation"
-    ]
-    known = any(data.get("strength") is not None for _, graph in cells for *_, data in graph.edges(data=True))
+    top = MARGIN + above
+    for row, placed, tall, room in zip(rows, layouts, inner, heights, strict=True):
+        left = MARGIN
+        for (name, graph), (layout, sizes), panel in zip(row, placed, columns, strict=False):
+            _box(axes, (left + panel / 2, top + room / 2), panel, room, PANEL, "none", 0, 0.12)
+            _text(axes, (left + MARGIN, top + 0.3), plain(name, 48), 13, weight="bold", anchor="left")
+            expands = graph.graph["kind"] == "expand"
+            says = "doubles the channels, halves the frames" if expands else "keeps the channels, halves the frames"
+            _text(axes, (left + MARGIN, top + 0.53), says, 9, MUTED, anchor="left")
+            layout = layout.stretched(min(tall / layout.height, MOST_STRETCH))
+            shift = (left + panel / 2 - layout.width / 2, top + HEADER + MARGIN + (tall - layout.height) / 2)
+            _draw_cell(axes, graph, layout, sizes, shift, space)
+            left += panel + MARGIN
+        top += room + MARGIN
+    drawn = [data for row in rows for _, graph in row for *_, data in graph.edges(data=True)]
+    used = [family_of(data["primitive"], space) for data in drawn if data["role"] == "operation"]
+    known = any(data.get("strength") is not None for data in drawn)
     _legend(axes, [item for item in FAMILIES if item in used], known, width / 2, height - LEGEND / 2 - MARGIN / 3)
     return figure
 
@@ -204,15 +239,18 @@ def _draw_cell(
         kind = family_of(data["primitive"], space)
         strength = data["strength"]
         line = 2.0 if strength is None else THIN + (THICK - THIN) * strength / (strongest or 1.0)
-        _wire(axes, _ends(next(routes), shift, 0.18, PILL_HEIGHT / 2), kind.colour, line, kind.dashes)
-        _wire(axes, _ends(next(routes), shift, PILL_HEIGHT / 2, RADIUS), kind.colour, line, kind.dashes, arrow=True)
+        pen = (kind.colour, line, kind.dashes, PALE if data.get("changed") is False else 1.0)
+        _wire(axes, _ends(next(routes), shift, 0.18, PILL_HEIGHT / 2), *pen)
+        _wire(axes, _ends(next(routes), shift, PILL_HEIGHT / 2, RADIUS), *pen, arrow=True)
     for route in routes:
         _wire(axes, _ends(route, shift, RADIUS, 0.18), RULE, 1.6, below=True)
     for node, key, data in operations:
         kind = family_of(data["primitive"], space)
         pill = _pill(node, key)
-        _box(axes, place[pill], widths[pill], PILL_HEIGHT, PAPER, kind.colour, 1.5, PILL_HEIGHT / 2, kind.dashes)
-        _text(axes, place[pill], _pill_text(data), 8.5)
+        paper = CHANGED if data.get("changed") else PAPER
+        line = 0.6 if data.get("changed") is False else 1.5
+        _box(axes, place[pill], widths[pill], PILL_HEIGHT, paper, kind.colour, line, PILL_HEIGHT / 2, kind.dashes)
+        _text(axes, place[pill], _pill_text(data), 8.5, MUTED if data.get("changed") is False else INK)
     factor = 2 if graph.graph["kind"] == "expand" else 1
     channels = "C" if factor == 1 else "2C"
     for node, role in graph.nodes(data="role"):
@@ -245,6 +283,7 @@ def _wire(
     colour: str,
     width: float,
     dashes: tuple[float, ...] = (),
+    opacity: float = 1.0,
     arrow: bool = False,
     below: bool = False,
 ) -> None:
@@ -270,6 +309,7 @@ def _wire(
             edgecolor=colour,
             linewidth=width,
             linestyle=style,
+            alpha=opacity,
             capstyle="round" if not dashes else "butt",
             zorder=1 if below else 2,
         )
@@ -277,7 +317,7 @@ def _wire(
     if arrow:
         half = 0.6 * head
         corners = [tip, (tip[0] - half, tip[1] - head * 1.15), (tip[0] + half, tip[1] - head * 1.15)]
-        axes.add_patch(Polygon(corners, closed=True, facecolor=colour, edgecolor="none", zorder=5))
+        axes.add_patch(Polygon(corners, closed=True, facecolor=colour, edgecolor="none", alpha=opacity, zorder=5))
 
 
 def _box(

@@ -1,7 +1,8 @@
 """Placing a layered graph on the plane (Sugiyama, Tagawa and Toda 1981), top to bottom, always the same way.
 
 The layers are given. Long edges get a bend in every layer they pass; the order inside the layers is improved by
-barycentre sweeps; then every item moves as near to its neighbours as the room in its layer allows.
+barycentre sweeps, and every item moves as near to its neighbours as the room in its layer allows. Where Graphviz is
+installed and its program `dot` finds places with no more crossings, those are taken.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import NamedTuple
+
+import graphviz
 
 Item = Hashable
 Point = tuple[float, float]
@@ -79,8 +82,13 @@ def layered(
             chain.append(bend)
         chains.append([*chain, lower])
     links = [(a, b) for chain in chains for a, b in pairwise(chain)]
+    places = None if len(room) > LARGE else by_dot(rows, links, room, gap)
     rows = _ordered(rows, links)
     x = _columns(rows, links, room, gap)
+    if places is not None:
+        below = _neighbours(links)[1]
+        if _crossings([sorted(items, key=places.__getitem__) for items in rows], below) <= _crossings(rows, below):
+            x = places
     left = min(x[item] - room[item] / 2 for items in rows for item in items)
     right = max(x[item] + room[item] / 2 for items in rows for item in items)
     place = {item: (x[item] - left, level * row) for level, items in enumerate(rows) for item in items}
@@ -90,6 +98,31 @@ def layered(
         width=right - left,
         height=(len(rows) - 1) * row,
     )
+
+
+def by_dot(
+    rows: Sequence[Sequence[Item]], links: Sequence[tuple[Item, Item]], room: Mapping[Item, float], gap: float
+) -> dict[Item, float] | None:
+    """Abscissae by the program `dot` of Graphviz; None where it is not installed or fails.
+
+    Only the places are taken from it; the drawing is ours, so that pictures look the same with and without it.
+    """
+    names = {item: f"n{number}" for number, item in enumerate(item for items in rows for item in items)}
+    graph = graphviz.Digraph(graph_attr={"nodesep": f"{gap:.3f}"}, node_attr={"shape": "box", "fixedsize": "true"})
+    for items in rows:
+        with graph.subgraph(graph_attr={"rank": "same"}) as rank:
+            for item in items:
+                rank.node(names[item], label="", width=f"{room[item]:.3f}", height="0.2")
+    for upper, lower in links:
+        straight = isinstance(upper, Bend) and isinstance(lower, Bend)
+        graph.edge(names[upper], names[lower], weight="8" if straight else "1")
+    try:
+        answer = graph.pipe(format="plain", encoding="utf-8", quiet=True)
+    except (graphviz.ExecutableNotFound, graphviz.CalledProcessError, OSError):
+        return None
+    lines = (line.split() for line in answer.splitlines() if line.startswith("node "))
+    found = {name: float(x) for _, name, x, *_ in lines}
+    return {item: found[name] for item, name in names.items()} if set(names.values()) <= set(found) else None
 
 
 def _neighbours(links: Sequence[tuple[Item, Item]]) -> tuple[dict[Item, list[Item]], dict[Item, list[Item]]]:

@@ -57,18 +57,26 @@ def paragraph(text: str, kind: str = "") -> str:
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]], caption: str) -> str:
-    """A table of plain text; it scrolls by itself on a narrow screen. Cells that look like numbers align right."""
-    head = "".join(f'<th scope="col">{escape(cell)}</th>' for cell in header)
-    body = "".join("<tr>" + "".join(map(_cell, row)) + "</tr>" for row in rows)
+    """A table of plain text; it scrolls by itself on a narrow screen. Columns of numbers align right."""
+    figures = [all(_is_number(row[at]) for row in rows) for at in range(len(header))]
+    head = "".join(
+        f'<th scope="col"{" class=number" if right else ""}>{escape(cell)}</th>'
+        for cell, right in zip(header, figures, strict=True)
+    )
+    body = "".join("<tr>" + "".join(map(_cell, row, figures)) + "</tr>" for row in rows)
     return (
         f'<div class="wide" tabindex="0" role="region" aria-label="{escape(caption)}"><table>'
         f"<caption>{escape(caption)}</caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
     )
 
 
-def _cell(text: str) -> str:
-    number = text.replace(",", "").replace(".", "", 1).replace("%", "").replace("−", "-").strip().lstrip("-")
-    return f'<td class="number">{escape(text)}</td>' if number.isdigit() else f"<td>{escape(text)}</td>"
+def _is_number(text: str) -> bool:
+    """Whether a cell may stand in a column of numbers: digits, or nothing."""
+    return not text or text == "all" or text.replace(",", "").replace(".", "", 1).lstrip("-").isdigit()
+
+
+def _cell(text: str, right: bool = False) -> str:
+    return f'<td class="number">{escape(text)}</td>' if right else f"<td>{escape(text)}</td>"
 
 
 def numbers(entries: Sequence[tuple[str, str]]) -> str:
@@ -85,11 +93,14 @@ def preformatted(text: str, label: str) -> str:
     return f"<details><summary>{escape(label)}</summary><pre>{escape(text)}</pre></details>"
 
 
-def image(content: bytes, form: str, alt: str, caption: str = "") -> str:
-    """An SVG, PNG or GIF with its text alternative."""
+def image(content: bytes, form: str, alt: str, caption: str = "", wide: bool = False) -> str:
+    """An SVG, PNG or GIF with its text alternative; a wide one is scrolled on a narrow screen, not shrunk."""
     kind = "svg+xml" if form == "svg" else form
     says = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
-    return f'<figure><img alt="{escape(alt)}" src="{_data(f"image/{kind}", content)}">{says}</figure>'
+    shown = f'<img alt="{escape(alt)}" src="{_data(f"image/{kind}", content)}">'
+    if wide:
+        shown = f'<div class="wide" tabindex="0" role="region" aria-label="picture, scrolls sideways">{shown}</div>'
+    return f"<figure>{shown}{says}</figure>"
 
 
 def slider(frames: Sequence[bytes], labels: Sequence[str], alts: Sequence[str], name: str) -> str:
@@ -103,7 +114,8 @@ def slider(frames: Sequence[bytes], labels: Sequence[str], alts: Sequence[str], 
     return (
         f'<figure class="film"><div class="controls"><button type="button">Play</button>'
         f'<label>{escape(name)} <input type="range" min="0" max="{last}" value="{last}" step="1"></label>'
-        f'<output aria-live="polite">{escape(labels[last])}</output></div>{images}</figure>'
+        f'<output aria-live="polite">{escape(labels[last])}</output></div>'
+        f'<div class="wide" tabindex="0" role="region" aria-label="cells, scroll sideways">{images}</div></figure>'
     )
 
 
@@ -152,8 +164,9 @@ nav ul{display:flex;flex-wrap:wrap;gap:.25rem 1.25rem;list-style:none;padding:0;
 nav .level3{font-size:.9rem}
 .numbers{display:grid;grid-template-columns:repeat(auto-fit,minmax(9.5rem,1fr));gap:.75rem;margin:1rem 0}
 .numbers div{background:var(--panel);border-radius:.6rem;padding:.75rem 1rem}
-dt{font-size:.85rem;color:var(--muted)}dd{margin:0;font-size:1.5rem;font-weight:700;overflow-wrap:anywhere}
+dt{font-size:.85rem;color:var(--muted)}dd{margin:0;font-size:1.3rem;font-weight:700;overflow-wrap:anywhere}
 figure{margin:1rem 0}img{max-width:100%;height:auto;display:block}img[hidden]{display:none}
+.wide img{min-width:46rem}
 .wide{overflow-x:auto}table{border-collapse:collapse;min-width:50%;font-size:.92rem}
 caption{text-align:left;padding:.25rem 0}
 th,td{text-align:left;padding:.35rem .8rem .35rem 0;border-bottom:1px solid var(--rule);

@@ -233,7 +233,7 @@ def _genotype(run: RunFacts, genotype: Genotype) -> str:
     if run.film is not None and genotype in run.film.genotypes:
         strengths = run.film.kept_strengths(run.film.genotypes.index(genotype))
     picture = render(genotype_figure(genotype, run.space, strengths), "svg")
-    body = page.image(picture, "svg", _in_words(genotype))
+    body = page.image(picture, "svg", _in_words(genotype), wide=True)
     network = run.recipe.get("network")
     if isinstance(network, dict) and network.get("name", "raw-pcdarts") == "raw-pcdarts":
         from nas.cost import genotype_cost
