@@ -1,0 +1,108 @@
+"""The two steps: what each may touch, folded against per edge, precision."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+from torch import Tensor
+
+from nas.bilevel import architecture_step, architecture_step_second_order, weight_step
+from nas.errors import NasError
+from nas.supernet.network import Supernet
+
+SMALL = {"channels": 4, "cells": 3, "gru_hidden": 8, "gru_layers": 1, "mask": 0}
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def setup(implementation: str, dtype: torch.dtype = torch.float64) -> tuple[Supernet, ...]:
+    torch.manual_seed(0)
+    supernet = Supernet(implementation=implementation, **SMALL).to(dtype)  # type: ignore[arg-type]
+    weights = torch.optim.Adam(supernet.weight_parameters(), 1e-3, weight_decay=3e-4)
+    architecture = torch.optim.Adam(supernet.architecture.parameters(), 6e-3, betas=(0.5, 0.999))
+    return supernet, weights, architecture  # type: ignore[return-value]
+
+
+def batch(seed: int, dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(4, 1500, generator=generator).to(dtype), torch.tensor([0, 1, 0, 1])
+
+
+@pytest.mark.parametrize("implementation", ["folded", "per_edge"])
+def test_the_architecture_step_leaves_all_else_untouched(implementation: str) -> None:
+    supernet, weights, architecture = setup(implementation)
+    weight_step(supernet, weights, *batch(0))
+    before = {key: value.clone() for key, value in supernet.state_dict().items()}
+    architecture_step(supernet, architecture, *batch(1))
+    for key, value in supernet.state_dict().items():
+        assert torch.equal(value, before[key]) != key.startswith("architecture."), key
+    architecture_step(supernet, architecture, *batch(1), update_statistics=True)
+    moved = [key for key, value in supernet.state_dict().items() if not torch.equal(value, before[key])]
+    assert any("running_mean" in key for key in moved)
+    assert all("running" in key or "tracked" in key or key.startswith("architecture.") for key in moved)
+
+
+@pytest.mark.parametrize("implementation", ["folded", "per_edge"])
+def test_the_weight_step_leaves_the_architecture_untouched(implementation: str) -> None:
+    supernet, weights, _ = setup(implementation)
+    before = {key: value.clone() for key, value in supernet.architecture.state_dict().items()}
+    weight_step(supernet, weights, *batch(0))
+    assert all(torch.equal(value, before[key]) for key, value in supernet.architecture.state_dict().items())
+    assert all(p.grad is None and p.requires_grad for p in supernet.architecture.parameters())
+    assert all(p.grad is not None for p in supernet.weight_parameters())
+
+
+def test_steps_of_both_implementations_agree() -> None:
+    made = []
+    for implementation in ("folded", "per_edge"):
+        supernet, weights, architecture = setup(implementation)
+        for step in range(3):
+            architecture_step(supernet, architecture, *batch(2 * step))
+            weight_step(supernet, weights, *batch(2 * step + 1))
+        made.append(supernet.state_dict())
+    for key, value in made[1].items():
+        torch.testing.assert_close(made[0][key], value, rtol=1e-6, atol=1e-7, msg=key)
+
+
+def test_second_order_steps_of_both_implementations_agree() -> None:
+    found = []
+    for implementation in ("folded", "per_edge"):
+        supernet, weights, architecture = setup(implementation)
+        weight_step(supernet, weights, *batch(0))
+        loss = architecture_step_second_order(supernet, architecture, weights, batch(1), batch(2))
+        found.append([loss, *(p.grad for p in supernet.architecture.parameters())])
+    for ours, theirs in zip(*found, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=1e-12)
+
+
+def test_second_order_needs_adam() -> None:
+    supernet, _, architecture = setup("folded")
+    optimizer = torch.optim.SGD(supernet.weight_parameters(), 0.1)
+    with pytest.raises(NasError, match="defined for Adam"):
+        architecture_step_second_order(supernet, architecture, optimizer, batch(0), batch(1))
+
+
+@pytest.mark.slow
+def test_alphas_of_bf16_stay_close_to_float32() -> None:
+    found = []
+    for enabled in (False, True):
+        supernet, weights, architecture = setup("folded", torch.float32)
+        start = supernet.architecture.alpha_normal.detach().clone()
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            for step in range(50):
+                architecture_step(supernet, architecture, *batch(2 * step, torch.float32))
+                weight_step(supernet, weights, *batch(2 * step + 1, torch.float32))
+        found.append(torch.cat([p.detach().flatten() for p in supernet.architecture.parameters()]))
+        moved = (supernet.architecture.alpha_normal - start).norm()
+        print("genotype", supernet.architecture.genotype(), "moved", moved.item())
+    distance = (found[1] - found[0]).norm() / found[0].norm()
+    print("relative distance of the alphas and betas", distance.item())
+    assert distance < 0.5

@@ -1,0 +1,315 @@
+"""The folded supernet equals its definition: outputs, every gradient, running statistics, second derivatives."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from nas.errors import NasError
+from nas.networks.raw_pcdarts import CellPlan
+from nas.space import CellTopology, Computed, Identity, Linear, Pool, SearchSpace, Zero, get_space
+from nas.supernet import native, passes
+from nas.supernet.benchmark import Variant, bench_cells, bench_search
+from nas.supernet.folded import FoldedCell
+from nas.supernet.folding import Kinds
+from nas.supernet.network import Supernet
+from nas.supernet.per_edge import SearchCell
+from nas.supernet.recurrent import GatheredGRU
+
+RAW = get_space("raw_waveform").primitives
+
+
+class Separable(nn.Module):
+    """A candidate that is not linear before its normalisation: a ReLU inside."""
+
+    def __init__(self, channels: int, affine: bool) -> None:
+        super().__init__()
+        self.first, self.second = (
+            nn.Conv1d(channels, channels, 3, padding=1, bias=False),
+            nn.Conv1d(channels, channels, 1, bias=False),
+        )
+        self.norm = nn.BatchNorm1d(channels, affine=affine)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.norm(self.second(torch.relu(self.first(x))))
+
+
+SPACES = {
+    "raw": RAW,
+    "no pools": (Zero("none"), Identity("skip"), Linear("conv", kernel=3), Linear("wide", kernel=7, dilation=3)),
+    "no linear": (Identity("skip"), Pool("max", kind="max", kernel=3), Pool("average", kind="average", kernel=5)),
+    "computed": (*RAW[2:6], Computed("separable", build=Separable)),
+    "one": (Linear("point", kernel=1), Pool("max", kind="max", kernel=5)),
+    "depthwise": (Linear("separable", kernel=5, dilation=2, depthwise=True),),
+}
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def space_of(name: str, intermediate: int = 4) -> SearchSpace:
+    return SearchSpace(name, SPACES[name], CellTopology(intermediate=intermediate))
+
+
+def pair(
+    space: SearchSpace, plan: CellPlan, partial: int, dtype: torch.dtype, **options: object
+) -> tuple[SearchCell, FoldedCell]:
+    definition = SearchCell(space, plan, partial).to(dtype)
+    folded = FoldedCell(space, plan, partial, **options).to(dtype)  # type: ignore[arg-type]
+    folded.load_state_dict(definition.state_dict(), strict=True)
+    return definition, folded
+
+
+def results(
+    cell: nn.Module, space: SearchSpace, inputs: list[Tensor], seed: Tensor | None
+) -> tuple[list[Tensor], Tensor]:
+    """Output, then the gradients of s0, s1, alpha, beta and every parameter, for a random output gradient."""
+    leaves = [t.clone().requires_grad_() for t in inputs]
+    b = torch.cat([leaves[3][edges].softmax(0) for edges in space.topology.edge_slices])
+    cell.zero_grad()
+    output = cell(leaves[0], leaves[1], leaves[2].softmax(1), b)
+    seed = torch.randn_like(output) if seed is None else seed
+    (output * seed).sum().backward()
+    zeros = [torch.zeros_like(p) if p.grad is None else p.grad for p in cell.parameters()]
+    return [output.detach(), *(t.grad for t in leaves if t.grad is not None), *zeros], seed
+
+
+def worst(definition: list[Tensor], folded: list[Tensor], floor: float) -> float:
+    """Largest relative distance; what is zero but for rounding is measured against the largest gradient."""
+    largest = max(t.norm().item() for t in definition[1:])
+    pairs = zip(definition, folded, strict=True)
+    return max(((x - y).norm() / max(x.norm().item(), floor * largest, 1e-300)).item() for x, y in pairs)
+
+
+def random_inputs(space: SearchSpace, channels: int, batch: int, frames: int, dtype: torch.dtype) -> list[Tensor]:
+    edges = len(space.topology.edges)
+    return [
+        torch.randn(batch, channels, 2 * frames + 1, dtype=dtype),
+        torch.randn(batch, channels, frames, dtype=dtype),
+        torch.randn(edges, len(space.primitives), dtype=dtype),
+        torch.randn(edges, dtype=dtype),
+    ]
+
+
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    name=st.sampled_from(["raw", "raw", *SPACES]),
+    partial=st.sampled_from([1, 2, 4, 8]),
+    intermediate=st.integers(2, 5),
+    frames=st.one_of(st.integers(9, 40), st.integers(9, 400)),
+    batch=st.integers(1, 3),
+    after_expand=st.booleans(),
+    passes=st.sampled_from(["auto", "torch"]),
+    way=st.sampled_from([{"grouped": False}, {"grouped": True}, {"grouped": False, "recompute": True}]),
+    seed=st.integers(0, 2**16),
+)
+def test_equal_to_the_definition(
+    name: str,
+    partial: int,
+    intermediate: int,
+    frames: int,
+    batch: int,
+    after_expand: bool,
+    passes: str,
+    way: dict[str, bool],
+    seed: int,
+) -> None:
+    torch.manual_seed(seed)
+    space, channels = space_of(name, intermediate), 8
+    plan = CellPlan(channels, channels, channels, False, after_expand)
+    for dtype, tolerance, floor in ((torch.float64, 1e-10, 1e-5), (torch.float32, 1e-4, 1e-2)):
+        definition, folded = pair(space, plan, partial, dtype, passes=passes, **way)
+        inputs = random_inputs(space, channels, batch, frames, dtype)
+        expected, seed_gradient = results(definition, space, inputs, None)
+        found, _ = results(folded, space, inputs, seed_gradient)
+        assert worst(expected, found, floor) < tolerance
+        for (key, mine), theirs in zip(folded.state_dict().items(), definition.state_dict().values(), strict=True):
+            torch.testing.assert_close(mine, theirs, rtol=tolerance, atol=tolerance, msg=key)
+
+
+@pytest.mark.parametrize("frames", [3, 4, 5, 8])
+def test_a_few_frames(frames: int) -> None:
+    torch.manual_seed(frames)
+    space = space_of("raw")
+    for grouped in (False, True):
+        definition, folded = pair(space, CellPlan(8, 8, 8, False, False), 2, torch.float64, grouped=grouped)
+        inputs = random_inputs(space, 8, 3, frames, torch.float64)
+        expected, seed = results(definition, space, inputs, None)
+        assert worst(expected, results(folded, space, inputs, seed)[0], 1e-6) < 1e-10
+
+
+@pytest.mark.parametrize("name", SPACES)
+def test_state_dicts_both_ways_and_evaluation_mode(name: str) -> None:
+    torch.manual_seed(0)
+    space = space_of(name, 3)
+    definition, folded = pair(space, CellPlan(8, 8, 8, False, False), 2, torch.float64)
+    for _ in range(3):
+        inputs = random_inputs(space, 8, 2, 21, torch.float64)
+        _, seed = results(definition, space, inputs, None)
+        results(folded, space, inputs, seed)
+    assert list(definition.state_dict()) == list(folded.state_dict())
+    for key, value in definition.state_dict().items():
+        torch.testing.assert_close(folded.state_dict()[key], value, rtol=1e-11, atol=1e-12, msg=key)
+    # Running statistics of a checkpoint may differ from edge to edge, also those of pools.
+    with torch.no_grad():
+        for key, value in folded.state_dict().items():
+            if "running" in key:
+                value += torch.rand_like(value)
+    definition.load_state_dict(folded.state_dict(), strict=True)
+    definition.eval()
+    folded.eval()
+    inputs = random_inputs(space, 8, 2, 30, torch.float64)
+    expected, seed = results(definition, space, inputs, None)
+    assert worst(expected, results(folded, space, inputs, seed)[0], 1e-6) < 1e-10
+
+
+def test_equal_frames_send_the_gradient_the_same_way() -> None:
+    space = space_of("no linear")
+    definition, folded = pair(space, CellPlan(4, 4, 4, False, False), 2, torch.float64)
+    torch.manual_seed(1)
+    # Constant stretches, as in digital silence: max-pools meet equal values.
+    s0, s1 = (torch.randn(2, 4, n, dtype=torch.float64).repeat_interleave(6, dim=2) for n in (12, 6))
+    edges = len(space.topology.edges)
+    inputs = [s0, s1, torch.randn(edges, 3, dtype=torch.float64), torch.randn(edges, dtype=torch.float64)]
+    x = s1.clone().requires_grad_()
+    primitive = space.primitives[1]
+    assert isinstance(primitive, Pool)
+    gradient = torch.randn_like(s1)
+    (primitive.operation(4)(x) * gradient).sum().backward()
+    assert x.grad is not None
+    torch.testing.assert_close(passes.pool_backward(gradient, s1, passes.pool(s1, primitive), primitive), x.grad)
+    assert results(definition, space, inputs, None)[0][0].shape == results(folded, space, inputs, None)[0][0].shape
+
+
+@pytest.mark.skipif(native.library(torch.float64) is None, reason="no C compiler")
+@pytest.mark.parametrize("frames", [3, 17, 100])
+def test_c_passes_equal_torch(frames: int) -> None:
+    torch.manual_seed(0)
+    pools = tuple(p for name in ("raw", "no linear") for p in SPACES[name] if isinstance(p, Pool))
+    x = torch.randn(2, 8, frames, dtype=torch.float64).round(decimals=1)
+    outs = [torch.empty(2, 4, frames + 16, dtype=torch.float64) for _ in range(2)]
+    both = [module.prepare(x[:, :4], out, pools, 4) for module, out in zip((passes, native), outs, strict=True)]
+    torch.testing.assert_close(both[0], both[1])
+    torch.testing.assert_close(outs[0], outs[1])
+    gradients, rest = torch.randn(2, 3, 4, frames + 8, dtype=torch.float64), torch.randn(2, 3, 4, frames).double()
+    means, scales = both[0][1], (both[0][2] + 1e-5).rsqrt()
+    found = [m.project(x, gradients[..., 4:-4], means, scales, rest, pools) for m in (passes, native)]
+    torch.testing.assert_close(found[0], found[1])
+    weights, bypass = torch.rand(3, 1 + len(pools), dtype=torch.float64), torch.rand(3, dtype=torch.float64)
+    du = torch.randn(2, 4, frames, dtype=torch.float64)
+    totals = [torch.ones(2, 8, frames, dtype=torch.float64) for _ in range(2)]
+    for module, total in zip((passes, native), totals, strict=True):
+        module.collect(x, du, gradients[..., 4:-4], weights, *found[0][:2], means, scales, rest, bypass, total, pools)
+    torch.testing.assert_close(totals[0], totals[1])
+
+
+def test_second_derivatives_equal_the_definition() -> None:
+    torch.manual_seed(0)
+    space = space_of("raw", 3)
+    definition, folded = pair(space, CellPlan(4, 4, 4, False, False), 2, torch.float64, grouped=False)
+    inputs = random_inputs(space, 4, 2, 12, torch.float64)
+    directions = [torch.randn_like(p) for p in definition.parameters()]
+    found = []
+    for cell in (definition, folded):
+        alpha = inputs[2].clone().requires_grad_()
+        b = torch.cat([inputs[3][edges].softmax(0) for edges in space.topology.edge_slices])
+        output = cell(inputs[0], inputs[1], alpha.softmax(1), b)
+        gradients = torch.autograd.grad(output.square().sin().sum(), list(cell.parameters()), create_graph=True)
+        product = sum((g * d).sum() for g, d in zip(gradients, directions, strict=True))
+        assert isinstance(product, Tensor)
+        found.append(torch.autograd.grad(product, [alpha, *cell.parameters()]))
+    assert worst(list(found[0]), list(found[1]), 1e-6) < 1e-9
+
+
+def test_gathered_gru_equals_nn_gru() -> None:
+    torch.manual_seed(0)
+    gru = nn.GRU(5, 6, 3, batch_first=True).double()
+    gathered = GatheredGRU.like(gru).double()
+    gathered.load_state_dict(gru.state_dict())
+    x = torch.randn(3, 7, 5, dtype=torch.float64)
+    found = []
+    for module in (gru, gathered):
+        leaf = x.clone().requires_grad_()
+        output, last = module(leaf)
+        first = torch.autograd.grad(
+            output.square().sum() + last.sin().sum(), [leaf, *module.parameters()], create_graph=True
+        )
+        second = torch.autograd.grad(sum(g.square().sum() for g in first), list(module.parameters()))
+        found.append([output.detach(), last.detach(), *first, *second])
+    for expected, ours in zip(*found, strict=True):
+        torch.testing.assert_close(ours, expected)
+
+
+def test_same_seed_same_parameters() -> None:
+    made = []
+    for implementation in ("folded", "per_edge"):
+        torch.manual_seed(3)
+        made.append(Supernet(implementation=implementation, channels=4, cells=2, gru_hidden=4).state_dict())
+    assert list(made[0]) == list(made[1])
+    assert all(torch.equal(made[0][key], made[1][key]) for key in made[0])
+
+
+def test_autocast_keeps_statistics_in_float32() -> None:
+    torch.manual_seed(0)
+    space = space_of("raw")
+    definition, folded = pair(space, CellPlan(8, 8, 8, False, False), 2, torch.float32, grouped=False)
+    inputs = random_inputs(space, 8, 2, 60, torch.float32)
+    weights = inputs[2].softmax(1), torch.full((14,), 0.3)
+    exact = definition(*inputs[:2], *weights)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = folded(*inputs[:2], *weights)
+    assert found.dtype == torch.float32
+    assert ((found - exact).norm() / exact.norm()).item() < 0.02
+    for key, value in definition.state_dict().items():
+        if "0.candidates" in key and "running" in key and key.startswith("edges.0."):
+            torch.testing.assert_close(folded.state_dict()[key], value, rtol=1e-4, atol=1e-5)
+
+
+def test_kinds_name_taps_and_lags() -> None:
+    kinds = Kinds.of(space_of("raw"))
+    assert kinds.taps == (-4, -2, -1, 0, 1, 2, 4)
+    assert kinds.lags == (0, 1, 2, 3, 4, 6, 8)
+    assert kinds.reach == 4
+
+
+def test_refuses_a_factor_that_does_not_divide() -> None:
+    with pytest.raises(NasError, match="K_C = 3 does not divide"):
+        FoldedCell(space_of("raw"), CellPlan(8, 8, 8, False, False), 3)
+
+
+def test_benchmark_rows() -> None:
+    small = {"channels": 4, "cells": 2, "repeats": 1, "batch": 2}
+    report = bench_search(
+        [Variant("per_edge"), Variant("folded", recompute=True)], samples=600, memory=False, gru_hidden=4, **small
+    )
+    assert [row["variant"] for row in report["rows"]] == [
+        "per_edge, eager, float32",
+        "folded, eager, float32, recompute",
+    ]
+    assert report["rows"][0]["ratio"] == 1.0
+    assert report["rows"][1]["bilevel_step_s"] > 0
+    cells = bench_cells(frames=64, **small)
+    assert [row["frames"] for row in cells["rows"]] == [64, 32]
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_step_on_a_gpu_equals_the_definition() -> None:
+    torch.manual_seed(0)
+    space = space_of("raw")
+    definition, folded = pair(space, CellPlan(8, 8, 8, False, False), 2, torch.float64)
+    definition.cuda()
+    folded.cuda()
+    inputs = [t.cuda() for t in random_inputs(space, 8, 2, 300, torch.float64)]
+    expected, seed = results(definition, space, inputs, None)
+    assert worst(expected, results(folded, space, inputs, seed)[0], 1e-6) < 1e-10
