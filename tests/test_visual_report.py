@@ -159,3 +159,13 @@ def test_refusals(tmp_path):
     (run / "recipe.yaml").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(NasError, match="not UTF-8"):
         gather_run(run)
+
+
+def test_hostile_values_end_in_a_sentence_or_a_page(tmp_path):
+    run = make_run(tmp_path / "run", "train")
+    (run / "scores" / "eval.json").write_text('{"eer": "high", "remarks": 3, "worst_attack": ["A07"], "min_tdcf": []}')
+    (run / "history.csv").write_text("epoch,dev_eer\nnan,inf\n,\n1,2,3,4\n")
+    assert "Summary" in write_report([run], tmp_path / "report.html").read_text()
+    (run / "recipe.yaml").write_text('{"name": "x", "network": {"channels": "many"}}')
+    with pytest.raises(NasError, match="channels"):
+        gather_run(run)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from nas.visual.look import INK, MUTED, RULE, plain
 
@@ -72,7 +73,7 @@ def draw_curves(histories: Mapping[str, History]) -> Figure:
         for side in ("left", "bottom"):
             axes.spines[side].set_color(RULE)
         axes.tick_params(labelsize=9, colors=MUTED)
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(axis="y", color=RULE, linewidth=0.5)
         if len(axes.lines) and (several or len(names) > 1):
             axes.legend(frameon=False, fontsize=9)

@@ -18,6 +18,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -302,7 +303,7 @@ def draw_strengths(film: Film, kind: str) -> Figure:
     edges = film.space.topology.edges
     axes.set_yticks(range(len(edges)), [f"{_node(i)} → {_node(j)}" for i, j in edges], fontsize=8)
     axes.set_xlabel("epoch", fontsize=9, color=MUTED)
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_title(f"{kind.capitalize()} cell: strength of the edges", fontsize=12, weight="bold", color=INK)
     figure.colorbar(image, ax=axes, label="α · β of the strongest operation", pad=0.01)
     return figure
@@ -314,7 +315,7 @@ def _frame(axes: Axes) -> None:
     for side in ("left", "bottom"):
         axes.spines[side].set_color(RULE)
     axes.tick_params(labelsize=8, colors=MUTED, length=3)
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
 def draw_frames(film: Film) -> list[Image.Image]:

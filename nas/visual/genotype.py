@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path as FilePath
+from typing import Any
 
 import networkx as nx
 from matplotlib.axes import Axes
@@ -364,7 +365,7 @@ def _legend(axes: Axes, families: Sequence[Family], strengths: bool, centre: flo
     widths = [0.62 + 0.075 * len(name) for name, *_ in entries]
     x = centre - sum(widths) / 2
     for (name, colour, dashes, line), width in zip(entries, widths, strict=True):
-        style = (0.0, dashes) if dashes else "solid"
+        style: Any = (0.0, dashes) if dashes else "solid"
         axes.add_line(Line2D([x, x + 0.32], [y, y], color=colour, linewidth=line, linestyle=style, zorder=2))
         _text(axes, (x + 0.4, y), name, 8.5, MUTED, anchor="left")
         x += width

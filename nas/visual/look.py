@@ -10,6 +10,7 @@ import unicodedata
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 from matplotlib.figure import Figure
@@ -82,7 +83,12 @@ def render(figure: Figure, suffix: str, pixels_per_inch: int = PIXELS_PER_INCH) 
     if suffix not in FORMATS:
         raise NasError(f"a picture ends in .svg, .png or .pdf, not {suffix!r}")
     # A fixed salt makes element ids stable; without it matplotlib draws them at random.
-    settings = {"svg.hashsalt": "nas", "svg.fonttype": "path", "pdf.fonttype": 42, "path.simplify": False}
+    settings: dict[Any, Any] = {
+        "svg.hashsalt": "nas",
+        "svg.fonttype": "path",
+        "pdf.fonttype": 42,
+        "path.simplify": False,
+    }
     metadata = {"svg": {"Date": None, "Creator": "nas"}, "png": {"Software": None}, "pdf": {"CreationDate": None}}
     stream = io.BytesIO()
     with matplotlib.rc_context(settings), warnings.catch_warnings():

@@ -16,6 +16,8 @@ from typing import Any
 import numpy as np
 import yaml
 
+from nas.config import recipe_from
+from nas.cost import genotype_cost
 from nas.data.decode import decode
 from nas.data.embedded import embedded_corpus
 from nas.data.readers import read
@@ -80,6 +82,7 @@ def gather_run(folder: str | Path) -> RunFacts:
         raise NasError(f"{folder}: recipe.yaml, environment.json or scores/eval.json is damaged") from error
     if not all(isinstance(part, dict) for part in (recipe, environment, evaluation)):
         raise NasError(f"{folder}: recipe.yaml, environment.json or scores/eval.json is not a table of keys and values")
+    recipe = recipe_from(recipe).model_dump()
     history: tuple[dict[str, str], ...] = ()
     if (folder / "history.csv").exists():
         rows = csv.DictReader(io.StringIO(_text(folder, "history.csv")))
@@ -225,7 +228,9 @@ def _summary(run: RunFacts) -> str:
                 "remark",
             )
     remarks = found.get("remarks")
-    return body + "".join(page.paragraph(str(remark), "remark") for remark in remarks or [] if remark)
+    if not isinstance(remarks, list):
+        return body
+    return body + "".join(page.paragraph(str(remark), "remark") for remark in remarks)
 
 
 def _genotype(run: RunFacts, genotype: Genotype) -> str:
@@ -236,8 +241,6 @@ def _genotype(run: RunFacts, genotype: Genotype) -> str:
     body = page.image(picture, "svg", _in_words(genotype), wide=True)
     network = run.recipe.get("network")
     if isinstance(network, dict) and network.get("name", "raw-pcdarts") == "raw-pcdarts":
-        from nas.cost import genotype_cost
-
         sizes = ("channels", "cells", "gru_hidden", "gru_layers", "frontend", "kernel")
         data = run.recipe.get("data")
         samples = data.get("samples", 64_000) if isinstance(data, dict) else 64_000
