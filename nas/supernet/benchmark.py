@@ -81,15 +81,15 @@ def bench_search(
     times: list[list[tuple[float, float, float]]] = [[] for _ in made]
     for repeat in range(repeats + 1):
         for bench, found in zip(made, times, strict=True):
-            row = bench.forward(), bench.weights(), bench.architecture()
+            measured = bench.forward(), bench.weights(), bench.architecture()
             if repeat:
-                found.append(row)
+                found.append(measured)
     del made
     rows: list[dict[str, Any]] = []
     for variant, found in zip(variants, times, strict=True):
         forward, weights, architecture = (median(column) for column in zip(*found, strict=True))
         steps = [w + a for _, w, a in found]
-        row = {
+        row: dict[str, Any] = {
             "variant": variant.name,
             "forward_s": forward,
             "weight_step_s": weights,
@@ -221,8 +221,7 @@ class _Bench:
         ).to(device)
         self.waveforms = 0.1 * torch.randn(batch, samples, device=device)
         self.labels = torch.arange(batch, device=device) % 2
-        fused = {"fused": True}
-        self.weight_optimizer = torch.optim.Adam(self.supernet.weight_parameters(), 5e-5, **fused)
+        self.weight_optimizer = torch.optim.Adam(self.supernet.weight_parameters(), 5e-5, fused=True)
         self.architecture_optimizer = torch.optim.Adam(self.supernet.architecture.parameters(), 6e-4)
 
     def _timed(self, work: Callable[[], object]) -> float:

@@ -9,6 +9,7 @@ and any other primitive is computed as it is. docs/folded-supernet.md derives it
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -97,7 +98,8 @@ class FoldedCell(SearchCell):
         if not self.training:
             return self.preprocess(s0, s1)
         frames = min(s0.shape[2] // 2, s1.shape[2])
-        first, second = self.preprocess.first, self.preprocess.second
+        first: Any = self.preprocess.first
+        second: Any = self.preprocess.second
         kernels = [first.conv_1.weight, first.conv_2.weight] if self.plan.after_expand else [first.conv.weight]
         outputs = []
         for norm, halved, x, weight in (
@@ -112,20 +114,26 @@ class FoldedCell(SearchCell):
     def _plain(self, x0: Tensor, x1: Tensor, a: Tensor, b: Tensor, *weights: Tensor) -> Tensor:
         return nodes(self.layout, x0, x1, a, b, regroup(self.layout, weights), Given())[0]
 
+    def _candidate(self, edge: int, k: int) -> Any:
+        mixed: Any = self.edges[edge]
+        return mixed.candidates[k]
+
     def _computed(self, edge: int, k: int, x: Tensor) -> Tensor:
-        return self.edges[edge].candidates[k](x)
+        output: Tensor = self._candidate(edge, k)(x)
+        return output
 
     def _weights(self) -> list[Tensor]:
         """Every convolution of the linear candidates, stacked over the edges in `Layout.order`."""
         stacks = []
         for k, primitive in self.layout.kinds.linear:
-            candidates = [self.edges[edge].candidates[k] for edge in self.layout.order]
+            candidates = [self._candidate(edge, k) for edge in self.layout.order]
             for n in range(1, 3 if primitive.depthwise else 2):
                 stacks.append(torch.stack([candidate[n].weight for candidate in candidates]))
         return stacks
 
-    def _norms(self, edges: tuple[int, ...], k: int) -> list[nn.BatchNorm1d]:
-        return [self.edges[edge].candidates[k][-1] for edge in edges]
+    def _norms(self, edges: tuple[int, ...], k: int) -> list[Any]:
+        """The nn.BatchNorm1d of a primitive at each of some edges."""
+        return [self._candidate(edge, k)[-1] for edge in edges]
 
     def _running(self) -> dict[int, Statistics]:
         """Running statistics of every normalised candidate, [E, C'] in `Layout.order`."""
@@ -139,7 +147,7 @@ class FoldedCell(SearchCell):
     def _settle(self, statistics: list[Tensor], count: int) -> None:
         """Move the running statistics as batch normalisation does, once a forward in training mode."""
         found = iter(statistics)
-        norms: list[nn.BatchNorm1d] = []
+        norms: list[Any] = []
         means: list[Tensor] = []
         variances: list[Tensor] = []
         for edges in self.layout.leaving:
@@ -156,7 +164,7 @@ class FoldedCell(SearchCell):
 
 
 @torch.no_grad()
-def move_statistics(norms: list[nn.BatchNorm1d], means: list[Tensor], variances: list[Tensor], count: int) -> None:
+def move_statistics(norms: list[Any], means: list[Tensor], variances: list[Tensor], count: int) -> None:
     """Update running statistics as batch normalisation does, from means and biased variances over `count` values."""
     kept = [n for n, norm in enumerate(norms) if norm.track_running_stats]
     if not kept:

@@ -161,7 +161,8 @@ def fold(
     leaf_a, leaf_b = (t[span].detach().requires_grad_(needs["architecture"]) for t in (a, b))
     leaf_weights = tuple(tuple(w[span].detach().requires_grad_(needs["weights"]) for w in ws) for ws in weights)
     with torch.enable_grad():
-        state = StateMoments(*moments, shift=shift, count=batch * frames)
+        correlations, total, head, tail = moments
+        state = StateMoments(correlations, total, head, tail, shift, batch * frames)
         merged, bias, scales, moved = fold_edges(kinds, state, leaf_weights, leaf_a, leaf_b, layout.eps)
     flat = [weight for stack in leaf_weights for weight in stack]
     return Leaves(moments, leaf_a, leaf_b, flat, merged, bias, scales), [s.detach() for s in moved]
@@ -328,7 +329,7 @@ class FusedNodes(torch.autograd.Function):
     """x0, x1 [B, C, T], a [E, K], b [E] and stacked weights -> pooled nodes [B, N C, T // 2], then statistics."""
 
     @staticmethod
-    def forward(ctx: Any, layout: Layout, plain: Callable[..., Tensor], *tensors: Tensor) -> tuple[Tensor, ...]:
+    def forward(ctx: Any, layout: Layout, plain: Callable[..., Tensor], *tensors: Tensor) -> Any:
         x0, x1, a, b = tensors[:4]
         flags = ctx.needs_input_grad[2:]
         needs = {
@@ -348,7 +349,7 @@ class FusedNodes(torch.autograd.Function):
         return (nodes, *statistics)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor, *_: Tensor | None) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, gradient: Tensor, *_: Tensor | None) -> Any:
         tensors, layout = ctx.saved_tensors, ctx.layout
         if torch.is_grad_enabled():
             # The gradient is to be differentiated again: take the road that autograd can follow.
@@ -358,7 +359,7 @@ class FusedNodes(torch.autograd.Function):
         x0, x1, a, b = tensors[:4]
         tape = ctx.tape
         if tape is None:
-            _, tape, _ = run(layout, x0, x1, a, b, regroup(layout, tensors[4:]), ctx.needs)
+            tape = run(layout, x0, x1, a, b, regroup(layout, tensors[4:]), ctx.needs)[1]
         inputs, da, db, dweights = run_backward(layout, gradient, tape, x0, x1, b, ctx.needs)
         flat = dweights if dweights is not None else [None] * len(tensors[4:])
         return (None, None, *inputs, da, db, *flat)

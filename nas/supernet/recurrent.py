@@ -28,7 +28,7 @@ class GatheredGRU(nn.GRU):
         """x [B, T, C] -> the last layer at every frame [B, T, H], the last frame of every layer [layers, B, H]."""
         plain = hx is not None or self.bidirectional or not self.bias or not self.batch_first or x.dim() != 3
         if plain or x.device.type != "cpu" or not torch.is_grad_enabled() or torch.is_autocast_enabled("cpu"):
-            return super().forward(x, hx)
+            return super().forward(x, hx)  # type: ignore[has-type]
         last = []
         for layer in range(self.num_layers):
             if layer and self.dropout and self.training:
