@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from nas.space import Pool, SearchSpace
@@ -177,9 +176,9 @@ def _node(layout: Layout, node: int, x0: Tensor, x1: Tensor, tape: Tape, b: Tens
     slots = [node - max(0, source - 1) for source in range(sources)]
     leaves = [(tape.leaves[source], slot) for source, slot in enumerate(slots)]
     with torch.no_grad():
-        out = x0.new_zeros(batch, active, frames)
+        bias = torch.stack([leaf.bias[slot] for leaf, slot in leaves]).sum(0) if kinds.linear else x0.new_zeros(active)
+        out = bias[None, :, None].expand(batch, active, frames).contiguous()
         if kinds.linear:
-            out += torch.stack([leaf.bias[slot] for leaf, slot in leaves]).sum(0)[:, None]
             merged = torch.cat([leaf.merged[:, slot] for leaf, slot in leaves], dim=2)
             u = tape.padded[:, :sources].flatten(1, 2)
             for kernel, tap in zip(merged, kinds.taps, strict=True):
@@ -321,8 +320,10 @@ def _states_backward(
             start = 2 * reach + shift
             add_product(out, weight, padded[:, :, start : start + frames], None)
     # The ends of p enter once more, as the frames whose outputs are taken off; p's own padding has no gradient.
-    ends = F.pad(head, (0, frames)) + F.pad(tail, (frames, 0))
-    return out + ends[:, :, reach : reach + frames]
+    near = min(reach, frames)
+    out[:, :, :near] += head[:, :, reach : reach + near]
+    out[:, :, frames - near :] += tail[:, :, reach - near : reach]
+    return out
 
 
 class FusedNodes(torch.autograd.Function):
