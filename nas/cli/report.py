@@ -11,27 +11,45 @@ from nas.errors import NasError
 
 
 def report(
-    table: Annotated[str, typer.Argument(help="table2, table3 or finetuning: the papers' tables.")],
-    measured: Annotated[
+    what: Annotated[str, typer.Argument(metavar="RUN|TABLE", help="A run directory; or table2, table3, finetuning.")],
+    more: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[ROW=FILE]...", help="Measured values: JSON of an evaluation or of a result card."),
+        typer.Argument(
+            metavar="[RUN|ROW=FILE]...",
+            help="More runs to compare; for a table, measured values: JSON of an evaluation or of a result card.",
+        ),
     ] = None,
     corpus: Annotated[
         str | None, typer.Option(help="What our values were measured on, where it is not the paper's data.")
     ] = None,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="File to write: .md, .csv or .json.", metavar="FILE")
+        Path | None,
+        typer.Option(
+            "--output", "-o", help="File to write: .html for runs; .md, .csv or .json for a table.", metavar="FILE"
+        ),
     ] = None,
 ) -> None:
-    """A table of the papers with our measured values beside the published ones; cells are empty where none is given.
+    """One self-contained page about a run, or about several compared; or a table of the papers beside our values.
+
+    Example: nas report runs/train
 
     Example: nas report table2 mel_fixed=runs/mel_fixed/train/card.json
     """
+    if Path(what).is_dir():
+        from nas.visual.report import write_report
+
+        runs = [Path(what), *map(Path, more or [])]
+        typer.echo(f"report: {write_report(runs, output or runs[0] / 'report.html')}")
+        return
+    _table(what, more or [], corpus, output)
+
+
+def _table(table: str, measured: list[str], corpus: str | None, output: Path | None) -> None:
     from nas.files import write_text
     from nas.metrics import read_measured, report_table
 
     values = {}
-    for item in measured or []:
+    for item in measured:
         row, separator, path = item.partition("=")
         if not separator:
             raise NasError(f"{item!r}: expected ROW=FILE, for example mel_fixed=runs/train/card.json")

@@ -3,27 +3,89 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from nas.cli.options import SpaceFile, import_space
+from nas.errors import NasError
+
+if TYPE_CHECKING:
+    from nas.config import Recipe
+
+PICTURE = "Picture to write: .svg, .png or .pdf."
+
 
 def show(
-    genotype: Annotated[str, typer.Argument(help="Genotype file, or a run directory.")],
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Picture to write: .svg, .png or .pdf.", metavar="FILE")
+    genotype: Annotated[Path, typer.Argument(help="Genotype file, or a run directory.")],
+    other: Annotated[Path | None, typer.Argument(help="A second genotype, for --diff.")] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help=PICTURE, metavar="FILE")] = None,
+    diff: Annotated[bool, typer.Option("--diff", help="Draw two genotypes side by side with what changed.")] = False,
+    network: Annotated[
+        bool, typer.Option("--network", help="Draw the whole network of a run: shapes, parameters, multiplications.")
+    ] = False,
+    film: Annotated[
+        Path | None,
+        typer.Option(help="Draw a search as it happened, from a search run, into this folder.", metavar="DIR"),
     ] = None,
+    space: Annotated[str, typer.Option(help="Search space of a genotype file.")] = "raw_waveform",
+    space_file: SpaceFile = None,
 ) -> None:
     """Print a genotype in the published text form, and draw its cells.
 
     Example: nas show runs/search/genotype.json -o cells.svg
+
+    Example: nas show runs/search --film pictures/
     """
     from nas.genotype import Genotype
+    from nas.space import get_space
 
-    path = Path(genotype)
-    found = Genotype.load(path / "genotype.json" if path.is_dir() else path)
+    import_space(space_file)
+    recipe = _recipe(genotype)
+    name = recipe.space if recipe else space
+    found = Genotype.load(_file(genotype))
     typer.echo(str(found))
-    if output is not None:
+    if diff != (other is not None):
+        raise NasError("--diff compares two genotypes: nas show A B --diff -o changes.svg")
+    if film is not None:
+        from nas.visual.film import draw_search
+
+        typer.echo("\n".join(f"drawn: {path}" for path in draw_search(genotype, film)))
+    if output is None:
+        if diff or network:
+            raise NasError("say where to draw: --output FILE (.svg, .png or .pdf)")
+        return
+    if other is not None:
+        from nas.visual.genotype import diff_genotypes
+
+        names = (str(genotype), str(other))
+        typer.echo(f"drawn: {diff_genotypes(found, Genotype.load(_file(other)), output, get_space(name), names)}")
+    elif network:
+        from nas.cost import genotype_cost
+        from nas.visual.network import draw_network
+
+        sizes, samples = _sizes(recipe)
+        typer.echo(f"drawn: {draw_network(genotype_cost(found, name, **sizes, samples=samples), output)}")
+    else:
         from nas.visual.genotype import draw_genotype
 
-        typer.echo(f"drawn: {draw_genotype(found, output)}")
+        typer.echo(f"drawn: {draw_genotype(found, output, get_space(name))}")
+
+
+def _file(path: Path) -> Path:
+    return path / "genotype.json" if path.is_dir() else path
+
+
+def _recipe(path: Path) -> Recipe | None:
+    if not path.is_dir():
+        return None
+    from nas.training.run import Run
+
+    return Run.open(path).recipe
+
+
+def _sizes(recipe: Recipe | None) -> tuple[dict[str, object], int]:
+    """Sizes of a run's network; the paper's for a bare genotype."""
+    if recipe is None:
+        return {}, 64_000
+    return recipe.network.model_dump(exclude={"name", "learnable", "mask"}), recipe.data.samples

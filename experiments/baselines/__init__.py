@@ -1,1 +1,0 @@
-"""The hand-made systems that the search is measured against."""
