@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Literal
 
+import torch
 from torch import Tensor, nn
 
 from nas.losses import P2SGrad
@@ -87,7 +88,11 @@ class Supernet(nn.Module):
         weights = {kind: self.architecture.weights(kind) for kind in KINDS}
         for cell in self.cells:
             s0, s1 = s1, cell(s0, s1, *weights["expand" if cell.plan.expand else "normal"])
-        return self.head(s1)
+        # Under autocast the head stays float32: rounded cosines would make the loss's gradient mostly rounding.
+        with torch.autocast(s1.device.type, enabled=False):
+            return self.head(s1.to(self.output.weight.dtype))
 
     def forward(self, waveform: Tensor) -> Tensor:
-        return self.output(self.embed(waveform))
+        embedding = self.embed(waveform)
+        with torch.autocast(embedding.device.type, enabled=False):
+            return self.output(embedding)
