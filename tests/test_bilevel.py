@@ -90,19 +90,27 @@ def test_second_order_needs_adam() -> None:
         architecture_step_second_order(supernet, architecture, optimizer, batch(0), batch(1))
 
 
+def tones(seed: int) -> tuple[Tensor, Tensor]:
+    """Eight noisy tones, low ones bona fide: something that can be learnt."""
+    generator = torch.Generator().manual_seed(seed)
+    labels, t = torch.tensor([0, 1] * 4), torch.arange(1200) / 16_000
+    hertz = torch.where(labels == 1, 300.0, 2500.0)[:, None] * (1 + 0.1 * torch.rand(8, 1, generator=generator))
+    return torch.sin(2 * torch.pi * hertz * t) + 0.3 * torch.randn(8, 1200, generator=generator), labels
+
+
 @pytest.mark.slow
 def test_alphas_of_bf16_stay_close_to_float32() -> None:
-    found = []
+    moves = []
     for enabled in (False, True):
-        supernet, weights, architecture = setup("folded", torch.float32)
-        start = supernet.architecture.alpha_normal.detach().clone()
+        torch.manual_seed(0)
+        supernet = Supernet(channels=8, cells=3, gru_hidden=8, gru_layers=1, mask=0)
+        weights = torch.optim.Adam(supernet.weight_parameters(), 1e-3)
+        architecture = torch.optim.Adam(supernet.architecture.parameters(), 6e-4, betas=(0.5, 0.999))
+        start = torch.cat([p.detach().flatten() for p in supernet.architecture.parameters()])
         with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
             for step in range(50):
-                architecture_step(supernet, architecture, *batch(2 * step, torch.float32))
-                weight_step(supernet, weights, *batch(2 * step + 1, torch.float32))
-        found.append(torch.cat([p.detach().flatten() for p in supernet.architecture.parameters()]))
-        moved = (supernet.architecture.alpha_normal - start).norm()
-        print("genotype", supernet.architecture.genotype(), "moved", moved.item())
-    distance = (found[1] - found[0]).norm() / found[0].norm()
-    print("relative distance of the alphas and betas", distance.item())
-    assert distance < 0.5
+                architecture_step(supernet, architecture, *tones(2 * step))
+                weight_step(supernet, weights, *tones(2 * step + 1))
+        moves.append(torch.cat([p.detach().flatten() for p in supernet.architecture.parameters()]) - start)
+    # Measured: 0.28 of the way that float32 moved (1.25 before the head was kept in float32).
+    assert (moves[1] - moves[0]).norm() < 0.6 * moves[0].norm()
