@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from unittest import mock
 
@@ -12,6 +13,8 @@ import soundfile
 
 from nas.cli import main
 from nas.networks.registry import create
+from nas.supernet.benchmark import bench_search
+from nas.training.benchmark import bench_train
 
 SCORES = "\n".join(
     [f"U{i} - bonafide {1 + 0.1 * i}" for i in range(20)]
@@ -67,7 +70,12 @@ def test_report_tables(table: str, tmp_path: Path, capsys: pytest.CaptureFixture
         assert (tmp_path / f"table.{suffix}").stat().st_size > 100
 
 
-def test_bench_prints_ratios(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_bench_prints_ratios(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiny = {"gru_hidden": 8, "gru_layers": 1}
+    monkeypatch.setattr("nas.supernet.benchmark.bench_search", partial(bench_search, **tiny))
+    monkeypatch.setattr("nas.training.benchmark.bench_train", partial(bench_train, **tiny))
     small = ["--channels", 4, "--samples", 6000, "--batch", 2, "--repeats", 1]
     text = run(capsys, "bench", "search", *small, "--cells", 3, "--no-memory", "--json", tmp_path / "search.json")
     assert "per_edge" in text
@@ -87,7 +95,7 @@ def test_corpus_build_inspect(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     random = np.random.default_rng(0)
     for speaker in range(6):
         for number in range(2):
-            path = tmp_path / "speech" / f"s{speaker}" / f"u{number}.wav"
+            path = tmp_path / "speech" / f"s{speaker}" / f"s{speaker}_{number}.wav"
             path.parent.mkdir(parents=True, exist_ok=True)
             t = np.arange(32_000) / 16_000
             tone = np.sin(2 * np.pi * (110 + 20 * speaker) * t) * (1 + 0.3 * np.sin(5 * t)) * 0.2

@@ -110,9 +110,8 @@ def test_relative_paths_of_a_file_belong_to_its_folder(tmp_path, monkeypatch) ->
     assert load_recipe("sub/recipe.yaml", ["data.root=LA"]).data.root == str(tmp_path / "LA")
 
 
-_VALUES = st.one_of(
-    st.none(), st.booleans(), st.integers(-5, 100), st.floats(), st.text(max_size=8), st.lists(st.integers(), max_size=3)
-)
+_LISTS = st.lists(st.integers(), max_size=3)
+_VALUES = st.one_of(st.none(), st.booleans(), st.integers(-5, 100), st.floats(), st.text(max_size=8), _LISTS)
 
 
 @settings(max_examples=500, deadline=None)
