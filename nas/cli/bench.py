@@ -45,7 +45,7 @@ def search(
 
     variants = [Variant("per_edge")]
     variants += [
-        Variant(implementation, kind, form)  # type: ignore[arg-type]
+        Variant(implementation, form, kind)  # type: ignore[arg-type]
         for implementation in ("per_edge", "folded")
         for kind in _listed(precision)
         for form in _listed(compile)
