@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
 import yaml
 from torch import nn
 
@@ -175,7 +176,7 @@ def model_facts(network: nn.Module, samples: int = 64_000, latency: bool = True)
     facts = ModelFacts(cost.parameters, cost.trainable, cost.macs, samples)
     if not latency:
         return facts
-    times = measure_scoring(network, samples, rounds=LATENCY_ROUNDS)
+    times = measure_scoring(network, samples, rounds=LATENCY_ROUNDS, threads=torch.get_num_threads())
     median = 1000 * statistics.median(times.plain)
     device = str(next(network.parameters()).device)
     return ModelFacts(cost.parameters, cost.trainable, cost.macs, samples, median, times.threads, device)
