@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -84,7 +84,7 @@ def _recipe(path: Path) -> Recipe | None:
     return Run.open(path).recipe
 
 
-def _sizes(recipe: Recipe | None) -> tuple[dict[str, object], int]:
+def _sizes(recipe: Recipe | None) -> tuple[dict[str, Any], int]:
     """Sizes of a run's network; the paper's for a bare genotype."""
     if recipe is None:
         return {}, 64_000

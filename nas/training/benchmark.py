@@ -61,9 +61,9 @@ def bench_train(
     times: list[list[tuple[float, float]]] = [[] for _ in steps]
     for repeat in range(repeats + 1):
         for step, found in zip(steps, times, strict=True):
-            row = step.timed(step.forward), step.timed(step.train)
+            seconds = step.timed(step.forward), step.timed(step.train)
             if repeat:
-                found.append(row)
+                found.append(seconds)
     rows: list[dict[str, Any]] = []
     for (precision, form), found in zip(variants, times, strict=True):
         forward, train = (median(column) for column in zip(*found, strict=True))

@@ -25,6 +25,7 @@ def open_scorer(run: Path | None, model: str | None, weights: Path | None) -> Ca
     Raises:
         NasError: not a train run, an unknown network, weights that do not fit.
     """
+    samples: int | None
     if run is not None:
         network, samples = load(run), Run.open(run).recipe.data.samples
     else:

@@ -80,6 +80,6 @@ def score_partition(
             totals.add(output.loss(logits, labels), logits, labels)
             parts.append(output.score(logits))
     scores = torch.cat(parts).double().cpu().numpy()
-    labels = np.array([inputs.store.utterances[index].label for index in indices])
+    truth = np.array([inputs.store.utterances[index].label for index in indices])
     loss, accuracy = totals.read()
-    return Scored(scores, loss, accuracy, 100 * eer(scores[labels == 1], scores[labels == 0]).value)
+    return Scored(scores, loss, accuracy, 100 * eer(scores[truth == 1], scores[truth == 0]).value)

@@ -52,7 +52,7 @@ def genotype_graph(genotype: Genotype, kind: str, strengths: Strengths | None = 
         raise NasError(f"a genotype has a normal and an expand cell, not {kind!r}")
     nodes: Cell = getattr(genotype, kind)
     shares = _matching(strengths, kind, nodes)
-    graph = nx.MultiDiGraph(kind=kind)
+    graph: nx.MultiDiGraph = nx.MultiDiGraph(kind=kind)
     graph.add_node(0, role="input", label="cell k−2")
     graph.add_node(1, role="input", label="cell k−1")
     for node, edges in enumerate(nodes, start=FIRST_NODE):
