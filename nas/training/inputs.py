@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -37,7 +38,7 @@ def open_inputs(recipe: Recipe, partitions: tuple[str, ...]) -> Inputs:
     """
     data = recipe.data
     if data.layout == "embedded":
-        utterances, waveforms = embedded_corpus(seed=0)
+        utterances, waveforms = _embedded()
         chosen = [index for index, utterance in enumerate(utterances) if utterance.partition in partitions]
         kept = tuple(utterances[index] for index in chosen)
         store = WaveformStore.from_arrays(kept, [waveforms[index] for index in chosen])
@@ -121,6 +122,12 @@ def require_batch(count: int, batch_size: int, where: str) -> None:
     """
     if batch_size > count:
         raise NasError(f"{where}: a batch of {batch_size} does not fit {count} utterances; use at most {count}")
+
+
+@lru_cache(maxsize=1)
+def _embedded() -> tuple[tuple[Utterance, ...], list[np.ndarray]]:
+    """The embedded corpus, made once for a search, a training and an evaluation in one process."""
+    return embedded_corpus(seed=0)
 
 
 def _with_training_subset(utterances: tuple[Utterance, ...], count: int, seed: int) -> tuple[Utterance, ...]:
