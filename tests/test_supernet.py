@@ -80,17 +80,16 @@ def test_too_short_says_how_long() -> None:
     assert network(torch.randn(2, least)).shape == (2, 2)
 
 
-@pytest.mark.shared
-def test_golden_trained_network(shared: Path) -> None:
+def check_trained(path: Path) -> None:
     import nas
 
-    path = shared / "golden" / "raw_pcdarts_trained_mel.safetensors"
     tensors, metadata = read(path)
     network = nas.load_published(
         "raw-pcdarts",
         {name.removeprefix("state."): tensor for name, tensor in tensors.items() if name.startswith("state.")},
         genotype=metadata["genotype"],
         channels=int(metadata["channels"]),
+        cells=int(metadata["layers"]),
         sinc_scale=metadata["sinc_scale"],
         gru_hidden=int(metadata["gru_hidden"]),
         gru_layers=int(metadata["gru_layers"]),
@@ -100,6 +99,15 @@ def test_golden_trained_network(shared: Path) -> None:
     network.stem.frontend.mask = 0
     network.train()
     torch.testing.assert_close(network(tensors["input"]), tensors["cosine_train"], atol=1e-5, rtol=0)
+
+
+@pytest.mark.shared
+def test_golden_trained_network(shared: Path) -> None:
+    check_trained(shared / "golden" / "raw_pcdarts_trained_mel.safetensors")
+
+
+def test_golden_trained_network_twin() -> None:
+    check_trained(TWIN.with_name("raw_pcdarts_trained_twin.safetensors"))
 
 
 def check_supernet(path: Path, implementation: str) -> None:
