@@ -23,6 +23,7 @@ Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Decay = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
 Selection = Literal["dev_eer", "dev_accuracy"]
+Partition = Literal["train", "dev", "eval"]
 
 
 class Section(BaseModel):
@@ -44,8 +45,11 @@ class Data(Section):
     """Which samples of a longer training utterance: the first (paper), or a random stretch every epoch."""
     corrupt: Literal["strict", "skip"] = "strict"
     """What a damaged audio file does: stop with the list, or be left out and counted."""
-    subset: Positive | None = None
-    """Train on so many utterances, half of each class, drawn by the seed; null takes all."""
+    subset: Positive | dict[Partition, Positive] = {}
+    """Take so many utterances of a partition ({train: 1000, dev: 200}; a number: of train), half of each class, drawn by
+    the seed; all of the others."""
+    leave_out: list[str] = []
+    """Attacks that training and development do without; evaluation keeps them."""
     augment: list[dict[str, Any]] = []
     """Augmentations of training batches, in order: {name: ..., probability: ..., SETTING: ...}."""
     cache: str | None = None

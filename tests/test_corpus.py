@@ -18,11 +18,14 @@ import pytest
 import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
+from nas.cli import app
+from nas.config import find_recipe
 from nas.data.bonafide import Speech, find_speech
 from nas.data.chain import CODECS, Chain
 from nas.data.corpus import build_corpus, split_speakers
-from nas.data.corpus_recipe import build_from_recipe, read_recipe
+from nas.data.corpus_recipe import read_recipe
 from nas.data.edges import trim
 from nas.data.embedded import embedded_corpus
 from nas.errors import NasError
@@ -379,8 +382,13 @@ class TestRecipe:
             "seed: 3\nattacks: [phase_random]\nshares: {train: 0.5, eval: 0.5}\n"
             "chain: {seconds: 0.6, shortest_seconds: 0.3, codecs: [none, mu_law]}\n"
         )
-        manifest = build_from_recipe(recipe, [speech], tmp_path / "out", workers=0, progress=False)
-        assert {row["attack"] for row in rows(manifest)} == {"-", "phase_random"}
+        command = ["corpus", "build", "--recipe", str(recipe), "-b", str(speech), "-o", str(tmp_path / "out")]
+        result = CliRunner().invoke(app, [*command, "--workers", "0", "--quiet"])
+        assert result.exit_code == 0, result.output
+        assert {row["attack"] for row in rows(tmp_path / "out" / "manifest.csv")} == {"-", "phase_random"}
+        refused = CliRunner().invoke(app, [*command, "--seed", "1"])
+        assert isinstance(refused.exception, NasError)
+        assert "--seed and --recipe do not go together" in str(refused.exception)
 
     @pytest.mark.parametrize(
         ("text", "message"),
@@ -406,9 +414,7 @@ class TestRecipe:
             read_recipe(tmp_path / "absent.yaml")
 
     def test_the_proxy_recipe_keeps_its_promises(self) -> None:
-        from experiments.proxy.__main__ import RECIPE
-
-        settings = read_recipe(RECIPE)
+        settings = read_recipe(find_recipe("proxy/la_proxy"))
         assert set(settings["attacks"]).isdisjoint(settings["evaluation_only"])
         assert {"hibari", "piper"} <= set(settings["evaluation_only"])
         assert settings["chain"].seconds == 4.0

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+
+from nas.errors import NasError
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 
@@ -21,11 +23,23 @@ def build(
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Folder of the corpus; a build goes on where it stopped.")
     ],
+    recipe: Annotated[
+        str | None,
+        typer.Option(
+            help="Corpus recipe: a YAML file, or a packaged one by name, e.g. proxy/la_proxy. It takes the place of the "
+            "five options below."
+        ),
+    ] = None,
     attacks: Annotated[
-        str,
-        typer.Option(help="Attacks that every partition gets, separated by commas (`nas corpus attacks` lists them)."),
-    ] = "world_copy,griffin_lim",
-    evaluation_only: Annotated[str, typer.Option(help="Attacks that only the evaluation partition gets.")] = "",
+        str | None,
+        typer.Option(
+            help="Attacks that every partition gets, separated by commas (`nas corpus attacks` lists them); "
+            "world_copy,griffin_lim by default."
+        ),
+    ] = None,
+    evaluation_only: Annotated[
+        str | None, typer.Option(help="Attacks that only the evaluation partition gets.")
+    ] = None,
     spoofs_per_utterance: Annotated[
         int | None, typer.Option(help="How many of the attacks an utterance gets, in rotation; all by default.")
     ] = None,
@@ -33,7 +47,9 @@ def build(
         str | None,
         typer.Option(help="Regular expression on the file's path whose first group is the speaker.", metavar="REGEX"),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Decides partitions, parameters and excitation.")] = 0,
+    seed: Annotated[
+        int | None, typer.Option(help="Decides partitions, parameters and excitation; 0 by default.")
+    ] = None,
     workers: Annotated[int | None, typer.Option(help="Processes; one per core by default.")] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")] = False,
 ) -> None:
@@ -42,21 +58,30 @@ def build(
     Both classes go through the same edge trim, level and format, so that nothing but the engine tells them apart. Train
     on it with data.layout=manifest data.root=OUTPUT/manifest.csv.
 
-    Example: nas corpus build --bonafide speech/ --attacks world_copy,griffin_lim --output corpus/
-    """
-    from nas.data.corpus import build_corpus
+    Examples:
 
-    manifest = build_corpus(
-        bonafide,
-        output,
-        attacks=_names(attacks),
-        evaluation_only=_names(evaluation_only),
-        spoofs_per_utterance=spoofs_per_utterance,
-        speaker_pattern=speaker_pattern,
-        seed=seed,
-        workers=workers,
-        progress=not quiet,
-    )
+    nas corpus build --bonafide speech/ --attacks world_copy,griffin_lim --output corpus/
+
+    nas corpus build --recipe proxy/la_proxy --bonafide LA/ --bonafide librispeech/ --output proxy/
+    """
+    from nas.config import find_recipe
+    from nas.data.corpus import build_corpus
+    from nas.data.corpus_recipe import read_recipe
+
+    given = {
+        "attacks": None if attacks is None else _names(attacks),
+        "evaluation_only": None if evaluation_only is None else _names(evaluation_only),
+        "spoofs_per_utterance": spoofs_per_utterance,
+        "speaker_pattern": speaker_pattern,
+        "seed": seed,
+    }
+    settings: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    if recipe is not None:
+        if settings:
+            option = next(iter(settings)).replace("_", "-")
+            raise NasError(f"--{option} and --recipe do not go together; write {option.replace('-', '_')} in the recipe")
+        settings = read_recipe(find_recipe(recipe))
+    manifest = build_corpus(bonafide, output, workers=workers, progress=not quiet, **settings)
     typer.echo(f"manifest: {manifest}")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,30 +19,11 @@ _GIVEN = ("bonafide", "output", "workers", "progress")
 """Arguments of `build_corpus` that say where and how to work, and so belong to the command and not to the recipe."""
 
 
-def build_from_recipe(
-    recipe: str | Path,
-    bonafide: Sequence[str | Path],
-    output: str | Path,
-    workers: int | None = None,
-    progress: bool = True,
-) -> Path:
-    """Build the corpus of a recipe from folders of human speech; see `nas.data.corpus.build_corpus`.
-
-    Returns:
-        The path of manifest.csv.
-
-    Raises:
-        NasError: the recipe cannot be read or has a key or value that `build_corpus` does not take.
-    """
-    settings = read_recipe(recipe)
-    return build_corpus(bonafide, output, workers=workers, progress=progress, **settings)
-
-
 def read_recipe(recipe: str | Path) -> dict[str, Any]:
     """The keyword arguments of `build_corpus` that a recipe gives.
 
     Raises:
-        NasError: see `build_from_recipe`.
+        NasError: the recipe cannot be read or has a key or value that `build_corpus` does not take.
     """
     path = Path(recipe)
     try:

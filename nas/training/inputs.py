@@ -38,18 +38,17 @@ def open_inputs(recipe: Recipe, partitions: tuple[str, ...]) -> Inputs:
     """
     data = recipe.data
     if data.layout == "embedded":
-        utterances, waveforms = _embedded()
-        chosen = [index for index, utterance in enumerate(utterances) if utterance.partition in partitions]
-        kept = tuple(utterances[index] for index in chosen)
-        store = WaveformStore.from_arrays(kept, [waveforms[index] for index in chosen])
+        table, waveforms = _embedded()
+        utterances = _choose(table, recipe, partitions)
+        row = {utterance: index for index, utterance in enumerate(table)}
+        store = WaveformStore.from_arrays(utterances, [waveforms[row[utterance]] for utterance in utterances])
     else:
-        kept = read(data.layout, _root(data), partitions=partitions)
+        table = read(data.layout, _root(data), partitions=partitions)
         for partition in partitions:
-            require_both_classes(kept, partition, str(data.root))
-        if data.subset is not None:
-            kept = _with_training_subset(kept, data.subset, recipe.seed)
+            require_both_classes(table, partition, str(data.root))
+        utterances = _choose(table, recipe, partitions)
         cache = Path(data.cache) if data.cache else None
-        store = WaveformStore.open(kept, cache, corrupt=data.corrupt, workers=recipe.engine.workers or None)
+        store = WaveformStore.open(utterances, cache, corrupt=data.corrupt, workers=recipe.engine.workers or None)
     indices = {
         partition: np.array([i for i, utterance in enumerate(store.utterances) if utterance.partition == partition])
         for partition in partitions
@@ -130,13 +129,19 @@ def _embedded() -> tuple[tuple[Utterance, ...], list[np.ndarray]]:
     return embedded_corpus(seed=0)
 
 
-def _with_training_subset(utterances: tuple[Utterance, ...], count: int, seed: int) -> tuple[Utterance, ...]:
-    """The utterances, of those in the training partition only a balanced subset."""
-    train = tuple(utterance for utterance in utterances if utterance.partition == "train")
-    if not train:
-        return utterances
-    chosen = [train[index] for index in subset(train, count, seed)]
-    return (*chosen, *(utterance for utterance in utterances if utterance.partition != "train"))
+def _choose(table: tuple[Utterance, ...], recipe: Recipe, partitions: tuple[str, ...]) -> tuple[Utterance, ...]:
+    """The utterances of these partitions, without the attacks that are left out, of each the subset asked for."""
+    data, chosen = recipe.data, []
+    counts = {"train": data.subset} if isinstance(data.subset, int) else data.subset
+    unknown = set(data.leave_out) - {utterance.attack for utterance in table}
+    if unknown and "train" in partitions:
+        raise NasError(f"data.leave_out: the corpus has no attack {sorted(unknown)[0]!r} in {', '.join(partitions)}")
+    for partition in partitions:
+        left_out = () if partition == "eval" else data.leave_out
+        rows = [row for row in table if row.partition == partition and row.attack not in left_out]
+        count = counts.get(partition) if rows else None
+        chosen += rows if count is None else [rows[index] for index in subset(rows, count, recipe.seed)]
+    return tuple(chosen)
 
 
 def _root(data: Data) -> Path:
