@@ -54,6 +54,8 @@ class Data(Section):
     """Augmentations of training batches, in order: {name: ..., probability: ..., SETTING: ...}."""
     cache: str | None = None
     """Folder of the decoded waveforms; null keeps them in memory."""
+    asv_scores: str | None = None
+    """ASV scores of the development set (SOURCE KEY SCORE a line); TensorBoard then shows its min t-DCF as well."""
 
 
 class RawPCDartsNetwork(Section):
@@ -181,6 +183,8 @@ class Engine(Section):
     evaluation_batch_size: Positive = 32
     checkpoint_minutes: Annotated[float, Field(gt=0)] = 10.0
     """A checkpoint to resume from is written after every epoch, and within an epoch every so many minutes."""
+    pictures: NotNegative = 10
+    """Epochs, evenly spread, of which TensorBoard gets pictures, audio and embeddings; 0 for none."""
 
 
 class Recipe(Section):
@@ -287,6 +291,7 @@ def recipe_from(values: dict[str, Any]) -> Recipe:
 _PATHS = (
     ("data", "root"),
     ("data", "cache"),
+    ("data", "asv_scores"),
     ("search", "split", "weights_protocol"),
     ("search", "split", "architecture_protocol"),
 )
