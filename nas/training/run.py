@@ -18,6 +18,7 @@ import io
 import json
 import logging
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -44,6 +45,8 @@ class Run:
     kind: Kind
     recipe: Recipe
     history: list[dict[str, Any]] = field(default_factory=list)
+    on_epoch: Callable[[int, dict[str, Any]], None] | None = None
+    """Called with the epoch and its row after it is recorded; what it raises ends the run."""
 
     @classmethod
     def create(cls, folder: str | Path, kind: Kind, recipe: Recipe) -> Run:
@@ -102,6 +105,8 @@ class Run:
         writer.writeheader()
         writer.writerows(self.history)
         write_text(self.folder / "history.csv", text.getvalue())
+        if self.on_epoch is not None:
+            self.on_epoch(int(row["epoch"]), row)
 
     def save_genotype(self, stem: str, genotype: Genotype, frontend: dict[str, Tensor] | None = None) -> None:
         """Write STEM.json, and STEM.frontend.safetensors where a front-end was learnt with it."""

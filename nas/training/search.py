@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -64,19 +64,26 @@ def build_supernet(recipe: Recipe) -> Supernet:
     )
 
 
-def search(recipe: Recipe, output: str | Path, progress: bool = True) -> SearchResult:
+def search(
+    recipe: Recipe,
+    output: str | Path,
+    progress: bool = True,
+    on_epoch: Callable[[int, dict[str, Any]], None] | None = None,
+) -> SearchResult:
     """Search a genotype by Raw PC-DARTS; everything is written to the run directory `output`.
 
     Args:
         recipe: what to search, on what, how (`nas.load_recipe`).
         output: a folder that does not exist yet or is empty.
         progress: whether to show progress bars.
+        on_epoch: called with every epoch's number and row; what it raises ends the search.
 
     Raises:
         NasError: bad input; nothing is written then.
     """
     prepared = _prepare(recipe)
     run = Run.create(output, "search", recipe)
+    run.on_epoch = on_epoch
     run.log(f"{len(prepared.halves[0])} utterances train the weights, {len(prepared.halves[1])} the architecture")
     return _Search(run, prepared, progress).run_epochs()
 

@@ -4,6 +4,7 @@ a hand-made network, from scratch or from published weights."""
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -105,6 +106,7 @@ def train(
     frontend: str | Path | None = None,
     weights: str | Path | None = None,
     progress: bool = True,
+    on_epoch: Callable[[int, dict[str, Any]], None] | None = None,
 ) -> TrainResult:
     """Train the network of a genotype, or a hand-made one; everything is written to the run directory `output`.
 
@@ -115,6 +117,7 @@ def train(
         frontend: file of a learnt front-end, where it does not lie beside the genotype's file.
         weights: published weights of a hand-made network to start from (fine-tuning).
         progress: whether to show progress bars.
+        on_epoch: called with every epoch's number and row; what it raises ends the training.
 
     Raises:
         NasError: bad input; nothing is written then.
@@ -131,6 +134,7 @@ def train(
     taken = load_frontend(network, recipe, file, Path(frontend) if frontend else None)
     inputs, batches = _open(recipe, accelerator)
     run = Run.create(output, "train", recipe)
+    run.on_epoch = on_epoch
     if genotype is not None:
         assert not taken or isinstance(network, RawPCDarts)
         run.save_genotype("genotype", genotype, network.stem.frontend.state_dict() if taken else None)  # type: ignore
