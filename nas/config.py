@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, model_validator
@@ -121,9 +121,45 @@ class Split(Section):
         return self
 
 
-class Search(Section):
-    """The bi-level search."""
+class CostLimit(Section):
+    """A budget that the bi-level search steers the expected cost of alpha and beta to (docs/tuning.md)."""
 
+    measure: Literal["parameters", "macs", "latency"] = "parameters"
+    """Of the whole network for one utterance; latency in milliseconds on this machine's CPU, one thread."""
+    budget: Rate
+    weight: Rate = 1.0
+    """Of the penalty weight * log(expected cost / budget) ** 2 in the architecture's loss."""
+
+
+class BlackBox(Section):
+    """Search by trying genotypes, one a trial."""
+
+    trials: Positive = 50
+    evaluate: Literal["training", "one-shot"] = "training"
+    """Train the genotype's network from scratch (section train), or take the weights of a trained supernet."""
+    epochs: Positive = 5
+    """Epochs of each training."""
+    supernet: str | None = None
+    """Run directory of the search whose supernet evaluates one-shot."""
+    population: Positive = 20
+    """Of evolution and of nsga2."""
+    tournament: Positive = 5
+    warm_start: str | None = None
+    """A training-free proxy (synflow, gradient_norm, naswot) whose best-ranked genotypes are tried first."""
+    warm_samples: Positive = 100
+    """Genotypes that it ranks ..."""
+    warm_trials: Positive = 5
+    """... of which so many are tried first."""
+    objectives: list[Literal["parameters", "macs", "latency"]] = []
+    """What is to be low besides the dev EER; needs strategy nsga2 (or random), and gives a Pareto front."""
+
+
+class Search(Section):
+    """The search of an architecture: bi-level (pcdarts, darts), or by trying genotypes (section black_box)."""
+
+    strategy: Literal["pcdarts", "darts", "random", "evolution", "tpe", "nsga2"] = "pcdarts"
+    cost: CostLimit | None = None
+    black_box: BlackBox = BlackBox()
     epochs: Positive = 30
     warmup_epochs: NotNegative = 10
     """Epochs at the start in which alpha and beta are left alone."""
@@ -170,6 +206,21 @@ class Train(Section):
     """Which epoch's weights are kept as best: lowest EER (default) or highest accuracy (paper) on development."""
 
 
+class Tune(Section):
+    """Hyper-parameters tried by `nas tune`."""
+
+    of: Literal["train", "search"] = "train"
+    """Which run a trial is."""
+    ranges: dict[str, Any] = {}
+    """What is tried: KEY.PATH: {low: ..., high: ..., log: true, step: ...} or a list of choices."""
+    trials: Positive = 20
+    sampler: Literal["tpe", "random"] = "tpe"
+    pruner: Literal["none", "median", "hyperband"] = "median"
+    """Which trials end before their last epoch, by their dev EER."""
+    startup_trials: NotNegative = 5
+    """Trials before the median pruner ends one."""
+
+
 class Engine(Section):
     """Where and how it runs."""
 
@@ -200,6 +251,7 @@ class Recipe(Section):
     supernet: Supernet = Supernet()
     search: Search = Search()
     train: Train = Train()
+    tune: Tune = Tune()
     engine: Engine = Engine()
 
     def to_yaml(self) -> str:
@@ -294,6 +346,7 @@ _PATHS = (
     ("data", "asv_scores"),
     ("search", "split", "weights_protocol"),
     ("search", "split", "architecture_protocol"),
+    ("search", "black_box", "supernet"),
 )
 
 
@@ -351,6 +404,8 @@ def _keys(location: tuple[str, ...]) -> list[str]:
     model: Any = Recipe
     for name in location:
         model = _NETWORK_TAGS.get(name) or model.model_fields[name].annotation
+        # A section that may be left out is `Section | None`.
+        model = next((part for part in get_args(model) if hasattr(part, "model_fields")), model)
     return list(model.model_fields)
 
 

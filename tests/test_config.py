@@ -121,7 +121,7 @@ def test_mutated_recipes_are_valid_or_one_sentence(data: st.DataObject) -> None:
     section = values
     while True:
         key = data.draw(st.sampled_from(sorted(section)))
-        if isinstance(section[key], dict) and data.draw(st.booleans()):
+        if isinstance(section[key], dict) and section[key] and data.draw(st.booleans()):
             section = section[key]
             continue
         break

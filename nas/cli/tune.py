@@ -1,0 +1,49 @@
+"""nas tune"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nas.cli.options import Overrides, Quiet, RecipeArgument, SpaceFile, import_space, show_log
+
+
+def tune(
+    recipe: RecipeArgument,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the study; run again to go on.")],
+    overrides: Overrides = None,
+    trials: Annotated[int | None, typer.Option(help="Trials that the study is to have; tune.trials.")] = None,
+    storage: Annotated[
+        str | None,
+        typer.Option(help="Where the study is, for several machines: postgresql+psycopg://..., grpc://HOST:PORT."),
+    ] = None,
+    genotype: Annotated[Path | None, typer.Option("--genotype", "-g", help="Genotype file, as of nas train.")] = None,
+    frontend: Annotated[Path | None, typer.Option(help="Learnt front-end, as of nas train.")] = None,
+    weights: Annotated[Path | None, typer.Option(help="Published weights to fine-tune, as of nas train.")] = None,
+    space_file: SpaceFile = None,
+    quiet: Quiet = False,
+) -> None:
+    """Try hyper-parameters of a training, a fine-tuning or a search: the ranges of the recipe's section tune.
+
+    A trial that looks hopeless after an epoch is ended early. Run again with the same output to go on; several
+    processes, or machines with one --storage, share the work.
+
+    Example: nas tune tuning/lcnn data.root=/data/LA --weights LCNN.pt --output runs/tune_lcnn
+
+    Example: optuna-dashboard runs/tune_lcnn/study.journal
+    """
+    import nas
+    from nas.tuning.tune import tune as tune_recipe
+
+    import_space(space_file)
+    show_log()
+    changes = [*(overrides or ()), *([f"tune.trials={trials}"] if trials is not None else [])]
+    result = tune_recipe(
+        nas.load_recipe(recipe, changes), output, genotype, frontend, weights, storage, progress=not quiet
+    )
+    typer.echo(f"best of {result.trials} trials ({result.pruned} ended early), dev EER {result.eer:.2f} %:")
+    for key, value in result.values.items():
+        typer.echo(f"  {key}={value}")
+    typer.echo(f"its recipe: {result.folder / 'best.yaml'}; plots: {result.folder / 'plots'}")
