@@ -6,7 +6,7 @@ weight half. First order takes omega as it stands for omega*; second order takes
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -18,6 +18,7 @@ from nas.errors import NasError
 from nas.supernet.network import Supernet
 
 Backward = Callable[[Tensor], None]
+Average = Callable[[Sequence[Tensor]], Sequence[Tensor]]
 
 
 @contextmanager
@@ -102,6 +103,8 @@ def architecture_step_second_order(
     weight_optimizer: torch.optim.Optimizer,
     weight_batch: tuple[Tensor, Tensor],
     architecture_batch: tuple[Tensor, Tensor],
+    average: Average = list,
+    before: Backward = lambda loss: None,
 ) -> Tensor:
     """One step of alpha and beta on L_val(omega'(alpha), alpha), omega' one unrolled Adam step on the weight batch.
 
@@ -113,6 +116,8 @@ def architecture_step_second_order(
         weight_optimizer: torch.optim.Adam of the weights, whose state and settings the unrolled step takes.
         weight_batch: waveforms [B, T], labels [B] of the weight half.
         architecture_batch: likewise of the architecture half.
+        average: gradients of this process -> means over all processes, differentiable.
+        before: called with the loss before the optimiser steps, when alpha and beta have their gradients.
 
     Raises:
         NasError: the weights are not optimised by plain Adam.
@@ -123,7 +128,7 @@ def architecture_step_second_order(
     # cuDNN's recurrent kernels have no second derivative; PyTorch's own have.
     with _statistics(supernet, False), torch.backends.cudnn.flags(enabled=False):
         loss, _ = loss_of(supernet, *weight_batch)
-        gradients = torch.autograd.grad(loss, list(trained.values()), create_graph=True)
+        gradients = average(torch.autograd.grad(loss, list(trained.values()), create_graph=True))
         unrolled = {
             name: _adam_step(weight_optimizer, parameter, gradient)
             for (name, parameter), gradient in zip(trained.items(), gradients, strict=True)
@@ -133,6 +138,7 @@ def architecture_step_second_order(
         architecture = list(supernet.architecture.parameters())
         for parameter, gradient in zip(architecture, torch.autograd.grad(validation, architecture), strict=True):
             parameter.grad = gradient
+    before(validation)
     optimizer.step()
     return validation.detach()
 

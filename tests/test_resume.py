@@ -74,7 +74,7 @@ def test_a_stop_at_any_step_changes_nothing(
     }
     for kind in ("search", "train"):
         with monkeypatch.context() as patch:
-            patch.setattr(f"nas.training.{kind}.Watch", StopAfter)
+            patch.setattr("nas.training.loop.Watch", StopAfter)
             StopAfter.looks = looks
             with pytest.raises(Interrupted, match="nas resume"):
                 start[kind]()

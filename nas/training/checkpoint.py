@@ -25,10 +25,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_safetensors
 from torch import Tensor, nn
 
+from nas import processes
 from nas.errors import NasError
 from nas.files import write_bytes
 
-CURRENT, PREVIOUS = "resume.safetensors", "resume.previous.safetensors"
+CURRENT, PREVIOUS, NEXT = "resume.safetensors", "resume.previous.safetensors", "resume.next.safetensors"
 
 
 class Snapshot:
@@ -85,13 +86,17 @@ class Snapshot:
                 for key, tensor in _below(tensors, f"optimizer/{name}/").items():
                     index, _, moment = key.partition("/")
                     moments.setdefault(int(index), {})[moment] = tensor
-                optimizer.load_state_dict({"state": moments, "param_groups": state["optimizers"][name]})
+                groups = state["optimizers"][name]
+                _require_like(groups, optimizer.state_dict()["param_groups"])
+                optimizer.load_state_dict({"state": moments, "param_groups": groups})
             for name, schedule in self.schedules.items():
+                # A schedule takes whatever attributes it is given, so it is given none but its own.
+                _require_like(state["schedules"][name], schedule.state_dict())
                 schedule.load_state_dict(state["schedules"][name])
-        except (RuntimeError, KeyError, ValueError) as error:
+            _restore_random_state(state["random"], _below(tensors, "random/"))
+            values: dict[str, Any] = state["values"]
+        except (RuntimeError, LookupError, ValueError, TypeError, AttributeError, OverflowError) as error:
             raise NasError(f"{self.folder}: the checkpoint does not fit the recipe of this run") from error
-        _restore_random_state(state["random"], _below(tensors, "random/"))
-        values: dict[str, Any] = state["values"]
         return values
 
 
@@ -100,9 +105,11 @@ def write_checkpoint(folder: Path, tensors: Mapping[str, Tensor], state: Mapping
     plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     text = json.dumps(state)
     content = to_safetensors(plain, {"state": text, "sha256": _checksum(plain, text)})
+    # Whole before anything moves: a full disk leaves both that were there.
+    write_bytes(folder / NEXT, content)
     if (folder / CURRENT).exists():
         os.replace(folder / CURRENT, folder / PREVIOUS)
-    write_bytes(folder / CURRENT, content)
+    os.replace(folder / NEXT, folder / CURRENT)
 
 
 def read_checkpoint(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
@@ -135,8 +142,9 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
             metadata = stream.metadata() or {}
         if _checksum(tensors, metadata["state"]) != metadata["sha256"]:
             return None
-        return tensors, json.loads(metadata["state"])
-    except (SafetensorError, OSError, KeyError, ValueError):
+        state = json.loads(metadata["state"])
+        return (tensors, state) if isinstance(state, dict) else None
+    except (SafetensorError, OSError, LookupError, ValueError, TypeError, RuntimeError, RecursionError, MemoryError):
         return None
 
 
@@ -146,6 +154,37 @@ def _checksum(tensors: Mapping[str, Tensor], text: str) -> str:
         digest.update(name.encode())
         digest.update(tensors[name].reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
+
+
+def digests(tensors: Mapping[str, Tensor]) -> dict[str, str]:
+    """A digest of every tensor; none where only one process could compare them."""
+    if processes.count() == 1:
+        return {}
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    return {name: _checksum({name: tensor}, "") for name, tensor in plain.items()}
+
+
+def _require_like(found: Any, own: Any) -> None:
+    """Refuse values of other names, types or lengths than our own.
+
+    Raises:
+        TypeError: one is.
+    """
+    if isinstance(own, dict):
+        if not isinstance(found, dict) or {str(key) for key in found} != {str(key) for key in own}:
+            raise TypeError("other names")
+        for key, value in own.items():
+            _require_like(found[str(key)], value)
+    elif isinstance(own, list | tuple):
+        if not isinstance(found, list | tuple) or len(found) != len(own):
+            raise TypeError("another length")
+        for one, other in zip(found, own, strict=True):
+            _require_like(one, other)
+    elif isinstance(own, float):
+        if isinstance(found, bool) or not isinstance(found, int | float):
+            raise TypeError("not a number")
+    elif type(found) is not type(own):
+        raise TypeError("another type")
 
 
 def _below(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
@@ -185,18 +224,23 @@ class Watch:
 
     @property
     def due(self) -> bool:
-        return self.stopping or time.monotonic() - self.saved >= self.seconds
+        """Whether to save now; the processes of a run are of one mind."""
+        return processes.anywhere(self.stopping or time.monotonic() - self.saved >= self.seconds)
 
     def has_saved(self) -> None:
         self.saved = time.monotonic()
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Turn the first stop signal into `stopping`; a second one acts as usual."""
+        """Turn the first stop signal into `stopping`; a second one acts as usual.
+
+        Of several processes torchrun and the cluster may each signal every one, so there all signals are the first.
+        """
 
         def stop(number: int, frame: FrameType | None) -> None:
             self.stopping = True
-            signal.signal(number, before[number])
+            if processes.count() == 1:
+                signal.signal(number, before[number])
 
         before: dict[int, Any] = {}
         try:

@@ -10,8 +10,9 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from torch import nn
+from torch import Tensor, nn
 
+from nas import processes
 from nas.config import Recipe
 from nas.errors import NasError
 
@@ -20,6 +21,8 @@ _PRECISION = {"float32": "no", "bf16": "bf16", "fp16": "fp16"}
 
 def start_engine(recipe: Recipe) -> Accelerator:
     """The accelerator that a recipe asks for, with every random state seeded and determinism set.
+
+    All processes draw the same random numbers: the filters that are masked are those of the whole step.
 
     Raises:
         NasError: a GPU is asked for and there is none.
@@ -33,7 +36,6 @@ def start_engine(recipe: Recipe) -> Accelerator:
         precision = "float32" if on_cpu else "bf16"
     if precision == "fp16" and on_cpu:
         raise NasError("engine.precision fp16 needs a GPU; use bf16 or float32 on a CPU")
-    seed_everything(recipe.seed)
     if recipe.deterministic:
         # cuBLAS reads this when it starts; without it some matrix products are refused in deterministic mode.
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
@@ -43,7 +45,9 @@ def start_engine(recipe: Recipe) -> Accelerator:
     torch.backends.cudnn.benchmark = not recipe.deterministic
     # Accelerate keeps one global state; a second run in this process may want another precision.
     AcceleratorState._reset_state(reset_partial_state=True)
-    return Accelerator(cpu=on_cpu, mixed_precision=_PRECISION[precision])
+    accelerator = Accelerator(cpu=on_cpu, mixed_precision=_PRECISION[precision])
+    seed_everything(recipe.seed)
+    return accelerator
 
 
 def seed_everything(seed: int) -> None:
@@ -53,12 +57,10 @@ def seed_everything(seed: int) -> None:
     torch.manual_seed(seed)
 
 
-def reduce_gradients(accelerator: Accelerator, parameters: Iterable[nn.Parameter]) -> None:
-    """Average gradients over the processes, so that all of them take the same step."""
-    if accelerator.num_processes == 1:
-        return
+def reduce_gradients(parameters: Iterable[nn.Parameter]) -> list[Tensor]:
+    """Average gradients over the processes, so that all of them take the same step; returns them."""
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-    flat = torch.cat([gradient.flatten() for gradient in gradients])
-    flat = accelerator.reduce(flat, reduction="mean")
-    for gradient, reduced in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
-        gradient.copy_(reduced.view_as(gradient))
+    if processes.count() > 1:
+        for gradient, reduced in zip(gradients, processes.average_all(gradients), strict=True):
+            gradient.copy_(reduced)
+    return gradients

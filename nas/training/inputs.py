@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import lru_cache
+from dataclasses import dataclass, replace
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
 
+from nas import processes
 from nas.config import Data, Recipe
 from nas.data.augment import Augmentation
-from nas.data.batches import Batches
+from nas.data.batches import Batch, Batches
 from nas.data.embedded import embedded_corpus
 from nas.data.readers import read, require_both_classes
 from nas.data.split import halves_from_protocols, split_halves, subset
@@ -48,7 +48,11 @@ def open_inputs(recipe: Recipe, partitions: tuple[str, ...]) -> Inputs:
             require_both_classes(table, partition, str(data.root))
         utterances = _choose(table, recipe, partitions)
         cache = Path(data.cache) if data.cache else None
-        store = WaveformStore.open(utterances, cache, corrupt=data.corrupt, workers=recipe.engine.workers or None)
+        workers = recipe.engine.workers or None
+        open_store = partial(WaveformStore.open, utterances, cache, corrupt=data.corrupt, workers=workers)
+        if cache and processes.count() > 1:
+            processes.first_does(open_store)  # one process decodes, all read what it wrote
+        store = open_store()
     indices = {
         partition: np.array([i for i, utterance in enumerate(store.utterances) if utterance.partition == partition])
         for partition in partitions
@@ -83,7 +87,8 @@ def halve_training(recipe: Recipe, inputs: Inputs) -> tuple[np.ndarray, np.ndarr
 class TrainingBatches:
     """Shuffled, augmented batches on a device; the last, incomplete batch of an epoch is left out.
 
-    Every epoch is a pure function of the seed and its number.
+    Every epoch is a pure function of the seed and its number. Several processes share each step: `size` utterances are
+    a process' part, and their augmentation depends on which part it is.
 
     Raises:
         NasError: an unknown augmentation, or a wrong setting of one.
@@ -96,31 +101,45 @@ class TrainingBatches:
         self.seed, self.device = seed, device
         self.augment = Augmentation.from_recipe(data.augment)
         self.batches = Batches(
-            store, indices, size, data.samples, shuffle=True, seed=seed, crop=data.crop, drop_last=True
+            store,
+            indices,
+            size,
+            data.samples,
+            shuffle=True,
+            seed=seed,
+            crop=data.crop,
+            drop_last=True,
+            rank=processes.rank(),
+            world_size=processes.count(),
         )
 
     def __len__(self) -> int:
         return len(self.batches)
 
-    def epoch(self, epoch: int, skip: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
-        """Waveforms [B, T] and labels [B] of every batch from number `skip` on."""
+    def epoch(self, epoch: int, skip: int = 0) -> Iterator[Batch]:
+        """Every batch from number `skip` on."""
         generator = torch.Generator(self.device)
         for step, batch in enumerate(self.batches.epoch(epoch, skip), start=skip):
-            waveforms, labels = batch.waveforms.to(self.device), batch.labels.to(self.device)
+            batch = batch.to(self.device)
             if self.augment.steps:
-                generator.manual_seed(int(np.random.SeedSequence((self.seed, epoch, step)).generate_state(1)[0]))
-                waveforms = self.augment(waveforms, generator)
-            yield waveforms, labels
+                place = (self.seed, epoch, step, processes.rank())
+                generator.manual_seed(int(np.random.SeedSequence(place).generate_state(1)[0]))
+                batch = replace(batch, waveforms=self.augment(batch.waveforms, generator))
+            yield batch
 
 
 def require_batch(count: int, batch_size: int, where: str) -> None:
-    """Refuse a batch larger than the data.
+    """Refuse a batch, of all processes together, larger than the data.
 
     Raises:
         NasError: naming both numbers.
     """
-    if batch_size > count:
-        raise NasError(f"{where}: a batch of {batch_size} does not fit {count} utterances; use at most {count}")
+    shares = processes.count()
+    if batch_size * shares > count:
+        each = f" in each of {shares} processes" if shares > 1 else ""
+        raise NasError(
+            f"{where}: a batch of {batch_size}{each} does not fit {count} utterances; use at most {count // shares}"
+        )
 
 
 @lru_cache(maxsize=1)

@@ -28,10 +28,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_safetensors
 from torch import Tensor
 
+from nas import processes
 from nas.config import Recipe, recipe_from
 from nas.errors import NasError
 from nas.files import write_bytes, write_text
 from nas.genotype import Genotype
+from nas.training.checkpoint import read_checkpoint
 from nas.training.environment import describe_environment
 
 Kind = Literal["search", "train"]
@@ -52,18 +54,43 @@ class Run:
     def create(cls, folder: str | Path, kind: Kind, recipe: Recipe) -> Run:
         """Make the directory and write what is known at the start.
 
+        Of several processes the first one writes.
+
         Raises:
             NasError: the folder holds something already, or cannot be written to.
         """
+        run = cls(Path(folder), kind, recipe)
+        processes.first_does(run._begin)
+        return run
+
+    def _begin(self) -> None:
+        folder, environment = self.folder, {"kind": self.kind, **describe_environment()}
+        try:
+            taken = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
+            # Processes that torchrun started anew find what those before them began.
+            if taken and not processes.restarted():
+                raise NasError(f"{folder} is not empty; choose another --output, or remove it")
+            write_text(folder / "recipe.yaml", f"# {self.kind} run, as run\n{self.recipe.to_yaml()}")
+            write_text(folder / "environment.json", json.dumps(environment, indent=2) + "\n")
+            for name in ("checkpoints", "scores", "tensorboard"):
+                (folder / name).mkdir(exist_ok=True)
+        except OSError as error:
+            raise NasError(f"cannot write to {folder}: {error.strerror}") from error
+        self.log(f"{self.kind} {self.recipe.name!r}, seed {self.recipe.seed}")
+
+    @classmethod
+    def restarted(cls, folder: str | Path, kind: Kind, recipe: Recipe) -> Run | None:
+        """The run that processes, which torchrun started anew, go on with; None where they begin.
+
+        Raises:
+            NasError: the folder holds another run.
+        """
         folder = Path(folder)
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise NasError(f"{folder} is not empty; choose another --output, or remove it")
-        run = cls(folder, kind, recipe)
-        write_text(folder / "recipe.yaml", f"# {kind} run, as run\n{recipe.to_yaml()}")
-        write_text(folder / "environment.json", json.dumps({"kind": kind, **describe_environment()}, indent=2) + "\n")
-        for name in ("checkpoints", "scores", "tensorboard"):
-            (folder / name).mkdir()
-        run.log(f"{kind} {recipe.name!r}, seed {recipe.seed}")
+        if not processes.restarted() or read_checkpoint(folder / "checkpoints") is None:
+            return None
+        run = cls.open(folder)
+        if (run.kind, run.recipe) != (kind, recipe):
+            raise NasError(f"{folder} holds another run; choose another --output, or remove it")
         return run
 
     @classmethod
@@ -92,7 +119,9 @@ class Run:
         self.history = list(rows)
 
     def log(self, message: str) -> None:
-        """Append a line to log.txt and pass it to the logger `nas`."""
+        """Append a line to log.txt and pass it to the logger `nas`; of several processes the first one speaks."""
+        if not processes.is_first():
+            return
         with open(self.folder / "log.txt", "a", encoding="utf-8") as stream:
             stream.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {message}\n")
         logging.getLogger("nas").info(message)
@@ -100,6 +129,8 @@ class Run:
     def record(self, row: dict[str, Any]) -> None:
         """Add an epoch's row to history.csv."""
         self.history.append(row)
+        if not processes.is_first():
+            return
         text = io.StringIO()
         writer = csv.DictWriter(text, fieldnames=list(self.history[0]), lineterminator="\n")
         writer.writeheader()
@@ -110,14 +141,23 @@ class Run:
 
     def save_genotype(self, stem: str, genotype: Genotype, frontend: dict[str, Tensor] | None = None) -> None:
         """Write STEM.json, and STEM.frontend.safetensors where a front-end was learnt with it."""
+        if not processes.is_first():
+            return
         genotype.save(self.folder / f"{stem}.json")
         if frontend:
             self.save_tensors(f"{stem}.frontend", frontend)
 
-    def save_tensors(self, stem: str, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None) -> Path:
+    def save_text(self, name: str, text: str) -> None:
+        """Write a text file, atomically."""
+        if processes.is_first():
+            write_text(self.folder / name, text)
+
+    def save_tensors(self, stem: str, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None) -> None:
         """Write STEM.safetensors, atomically."""
+        if not processes.is_first():
+            return
         plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-        return write_bytes(self.folder / f"{stem}.safetensors", to_safetensors(plain, metadata))
+        write_bytes(self.folder / f"{stem}.safetensors", to_safetensors(plain, metadata))
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:

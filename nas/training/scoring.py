@@ -11,36 +11,62 @@ from accelerate import Accelerator
 from torch import Tensor
 from tqdm import tqdm
 
+from nas import processes
 from nas.config import Recipe, Selection
 from nas.data.batches import Batches
 from nas.metrics import eer
 from nas.training.inputs import Inputs
 
 
+@dataclass(frozen=True)
+class Sums:
+    """What an epoch's steps add up to, over all processes."""
+
+    loss: float
+    """Mean over the utterances."""
+    accuracy: float
+    """Percent."""
+    architecture_loss: float
+    """Sum over the steps."""
+    count: float
+    """Utterances."""
+
+
 class Totals:
-    """Loss and correct decisions summed on the device; read once, at the end, so that no step waits for the host."""
+    """Losses and correct decisions summed on the device; read once, at the end, so that no step waits for the host."""
 
     def __init__(self, device: torch.device) -> None:
-        self.sums = torch.zeros(3, dtype=torch.float64, device=device)
+        self.sums = torch.zeros(4, dtype=torch.float64, device=device)
 
-    def add(self, loss: Tensor, logits: Tensor, labels: Tensor) -> None:
-        """loss: mean over the batch; logits [B, 2]; labels [B]."""
+    def add(self, loss: Tensor, logits: Tensor, architecture_loss: Tensor | float, labels: Tensor) -> None:
+        """loss: mean over the batch; logits [B, 2]; architecture_loss: of the step; labels [B]."""
         correct = (logits.argmax(1) == labels).sum()
         count = torch.full_like(correct, len(labels))
-        self.sums += torch.stack([loss.double() * len(labels), correct.double(), count.double()])
+        held_out = torch.as_tensor(architecture_loss, dtype=torch.float64, device=self.sums.device)
+        self.sums += torch.stack([loss.double() * len(labels), correct.double(), count.double(), held_out])
 
     def state(self) -> list[float]:
-        """The sums, for a checkpoint."""
-        values: list[float] = self.sums.tolist()
+        """The sums of all processes, for a checkpoint."""
+        values: list[float] = processes.total(self.sums).tolist()
         return values
 
     def restore(self, state: list[float]) -> None:
-        self.sums.copy_(torch.tensor(state, dtype=torch.float64))
+        """Go on from `state`, which the first process keeps for all."""
+        self.sums.copy_(torch.tensor(state if processes.is_first() else [0.0] * 4, dtype=torch.float64))
 
-    def read(self) -> tuple[float, float]:
-        """Mean loss, and accuracy in percent."""
-        loss, correct, count = self.sums.tolist()
-        return loss / count, 100 * correct / count
+    def read(self) -> Sums:
+        """The sums of all processes."""
+        return _sums(self.state())
+
+    def mine(self) -> Sums:
+        """The sums of this process."""
+        return _sums(self.sums.tolist())
+
+
+def _sums(values: list[float]) -> Sums:
+    loss, correct, count, architecture_loss = values
+    share = max(count, 1.0)
+    return Sums(loss / share, 100 * correct / share, architecture_loss / processes.count(), count)
 
 
 @dataclass(frozen=True)
@@ -62,24 +88,29 @@ class Scored:
 def score_partition(
     network: Any, inputs: Inputs, partition: str, recipe: Recipe, accelerator: Accelerator, progress: bool
 ) -> Scored:
-    """Score all utterances of a partition in evaluation mode, none left out."""
-    indices = inputs.partitions[partition]
-    batches = Batches(
-        inputs.store, indices, recipe.engine.evaluation_batch_size, recipe.data.samples, shuffle=False, seed=0
-    )
-    totals = Totals(accelerator.device)
-    parts = []
+    """Score all utterances of a partition in evaluation mode, none left out.
+
+    The processes take the batches in turn. A batch is the same whoever takes it, so scores and sums are, to the bit,
+    those of one process.
+    """
+    indices, size, device = inputs.partitions[partition], recipe.engine.evaluation_batch_size, accelerator.device
+    turns = range(processes.rank(), -(-len(indices) // size), processes.count())
+    places = [slice(turn * size, (turn + 1) * size) for turn in turns]
+    mine = np.concatenate([indices[place] for place in places]) if places else indices[:0]
+    batches = Batches(inputs.store, mine, size, recipe.data.samples, shuffle=False, seed=0)
+    bar = tqdm(batches.epoch(0), total=len(batches), desc=f"score {partition}", leave=False, disable=not progress)
+    scores = torch.zeros(len(indices), dtype=torch.float64, device=device)
+    sums = torch.zeros(-(-len(indices) // size), 2, dtype=torch.float64, device=device)
     network.eval()
     with torch.inference_mode():
-        for batch in tqdm(
-            batches.epoch(0), total=len(batches), desc=f"score {partition}", leave=False, disable=not progress
-        ):
-            labels = batch.labels.to(accelerator.device)
-            logits = network(batch.waveforms.to(accelerator.device)).float()
-            output = network.output
-            totals.add(output.loss(logits, labels), logits, labels)
-            parts.append(output.score(logits))
-    scores = torch.cat(parts).double().cpu().numpy()
+        for turn, place, batch in zip(turns, places, bar, strict=True):
+            labels = batch.labels.to(device)
+            logits = network(batch.waveforms.to(device)).float()
+            correct = (logits.argmax(1) == labels).sum().double()
+            sums[turn] = torch.stack([network.output.loss(logits, labels).double() * len(labels), correct])
+            scores[place] = network.output.score(logits).double()
+    # Every place was filled by one process and is zero in the others, so these sums are exact.
+    found = processes.total(scores).cpu().numpy()
+    loss, correct = (processes.total(sums).sum(0) / len(indices)).tolist()
     truth = np.array([inputs.store.utterances[index].label for index in indices])
-    loss, accuracy = totals.read()
-    return Scored(scores, loss, accuracy, 100 * eer(scores[truth == 1], scores[truth == 0]).value)
+    return Scored(found, loss, 100 * correct, 100 * eer(found[truth == 1], found[truth == 0]).value)

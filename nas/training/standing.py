@@ -13,12 +13,14 @@ from nas.training.run import Run
 
 @dataclass(frozen=True)
 class Standing:
-    """A place in a run: the epoch (from 1), the steps of it that are done, their sums, and the best epoch so far."""
+    """A place in a run: the epoch (from 1), the steps of it that are done and their sums, the learning rate at the
+    epoch's start, the steps skipped in all, and the best epoch so far."""
 
     epoch: int = 1
     step: int = 0
-    totals: list[float] = field(default_factory=lambda: [0.0, 0.0, 0.0])
-    architecture_loss: float = 0.0
+    totals: list[float] = field(default_factory=lambda: [0.0] * 4)
+    learning_rate: float | None = None
+    skipped: int = 0
     best: dict[str, Any] | None = None
 
     def values(self, run: Run) -> dict[str, Any]:

@@ -3,33 +3,32 @@ a hand-made network, from scratch or from published weights."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import Accelerator
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, StepLR
-from tqdm import tqdm
 
 from nas.config import RawPCDartsNetwork, Recipe
 from nas.config import Train as Settings
-from nas.errors import Interrupted, NasError
+from nas.data.batches import Batch
+from nas.errors import NasError
 from nas.genotype import Genotype
 from nas.networks import registry
 from nas.networks.published import load_published
 from nas.networks.raw_pcdarts import RawPCDarts, require_samples
-from nas.training.board import Board
-from nas.training.checkpoint import Snapshot, Watch, read_checkpoint
-from nas.training.engine import reduce_gradients, start_engine
+from nas.training.checkpoint import read_checkpoint
+from nas.training.engine import start_engine
 from nas.training.inputs import Inputs, TrainingBatches, open_inputs, require_batch
+from nas.training.loop import Loop
 from nas.training.run import Run, read_tensors
-from nas.training.scoring import Totals, score_partition
-from nas.training.standing import Standing, resume_from
+from nas.training.scoring import Sums
+from nas.training.standing import Standing
 
 
 @dataclass(frozen=True)
@@ -122,6 +121,9 @@ def train(
     Raises:
         NasError: bad input; nothing is written then.
     """
+    begun = Run.restarted(output, "train", recipe)
+    if begun is not None:
+        return resume_train(begun, progress)
     file = Path(genotype) if isinstance(genotype, str | Path) else None
     genotype = Genotype.load(file) if file else genotype  # type: ignore[assignment]
     assert genotype is None or isinstance(genotype, Genotype)
@@ -145,7 +147,7 @@ def train(
     training = _Training(run, network, accelerator, inputs, batches, progress)
     # What the network starts from may not be there when the run is resumed, so it is kept from the first moment.
     training.save(Standing())
-    return training.run_epochs()
+    return training.finish()
 
 
 def resume_train(run: Run, progress: bool = True) -> TrainResult:
@@ -158,7 +160,7 @@ def resume_train(run: Run, progress: bool = True) -> TrainResult:
         raise NasError(f"{run.folder} was stopped before its first checkpoint; remove it and start again")
     accelerator = start_engine(run.recipe)
     network = build_network(run.recipe, _genotype_of(run))
-    return _Training(run, network, accelerator, *_open(run.recipe, accelerator), progress).run_epochs()
+    return _Training(run, network, accelerator, *_open(run.recipe, accelerator), progress).finish()
 
 
 def _open(recipe: Recipe, accelerator: Accelerator) -> tuple[Inputs, TrainingBatches]:
@@ -173,8 +175,8 @@ def _genotype_of(run: Run) -> Genotype | None:
     return Genotype.load(run.folder / "genotype.json") if searched else None
 
 
-class _Training:
-    """The state of a training between its epochs."""
+class _Training(Loop):
+    """Steps on batches of the training partition."""
 
     def __init__(
         self,
@@ -185,106 +187,43 @@ class _Training:
         batches: TrainingBatches,
         progress: bool,
     ) -> None:
-        settings = run.recipe.train
-        self.run, self.recipe, self.accelerator, self.progress = run, run.recipe, accelerator, progress
-        self.inputs, self.batches = inputs, batches
-        self.network: Any = accelerator.prepare_model(network, evaluation_mode=True)
-        self.trained = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
-        self.optimizer = accelerator.prepare_optimizer(
-            torch.optim.Adam(self.trained, settings.learning_rate, weight_decay=settings.weight_decay)
-        )
-        self.schedule = make_schedule(self.optimizer, settings, len(batches))
-        self.snapshot = Snapshot(
-            run.folder / "checkpoints",
-            {"network": self.network},
-            {"network": self.optimizer},
-            {"learning_rate": self.schedule},
-        )
-        self.watch = Watch(self.recipe.engine.checkpoint_minutes)
-        self.best: dict[str, Any] | None = None
+        super().__init__(run, network, run.recipe.train, accelerator, inputs, batches, progress)
+        self.optimizer = self.optimizers["network"]
+        self.schedule = make_schedule(self.optimizer, run.recipe.train, len(batches))
+        self.schedules = {"learning_rate": self.schedule}
 
-    def run_epochs(self) -> TrainResult:
-        """From the last checkpoint to the last epoch."""
-        begun = resume_from(self.snapshot, self.run)
-        self.best = begun.best
-        with self.watch.listening(), Board(self.run.folder, self.recipe, begun.epoch) as board:
-            for epoch in range(begun.epoch, self.recipe.train.epochs + 1):
-                self.run_epoch(epoch, begun if epoch == begun.epoch else Standing(epoch), board)
-        assert self.best is not None
-        self.run.log(f"best epoch {self.best['epoch']}, dev EER {self.best['eer']:.2f} %")
-        return TrainResult(self.best["epoch"], self.best["eer"], self.run.folder)
-
-    def run_epoch(self, epoch: int, begun: Standing, board: Board) -> None:
-        """Train, score the development set, save."""
+    def make_optimizers(self) -> dict[str, torch.optim.Optimizer]:
         settings = self.recipe.train
-        row = self.train_epoch(begun)
-        dev = score_partition(self.network, self.inputs, "dev", self.recipe, self.accelerator, self.progress)
-        row |= {"dev_loss": dev.loss, "dev_accuracy": dev.accuracy, "dev_eer": dev.eer}
-        state, rank = self.network.state_dict(), list(dev.rank(settings.select))
-        self.run.save_tensors("checkpoints/last", state, {"epoch": str(epoch)})
-        if self.best is None or rank < self.best["rank"]:
-            self.best = {"rank": rank, "epoch": epoch, "eer": dev.eer}
-            self.run.save_tensors("checkpoints/best", state, {"epoch": str(epoch), "dev_eer": str(dev.eer)})
-        self.run.record(row)
-        self.save(Standing(epoch + 1))
-        board.epoch(row)
-        self.run.log(
-            f"epoch {epoch}/{settings.epochs}: loss {row['train_loss']:.4f}, dev EER {dev.eer:.2f} %, "
-            f"dev accuracy {dev.accuracy:.2f} %, learning rate {row['learning_rate']:.2e}"
-        )
+        trained = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
+        return {"network": torch.optim.Adam(trained, settings.learning_rate, weight_decay=settings.weight_decay)}
 
-    def save(self, standing: Standing) -> None:
-        """A checkpoint from which the training goes on; where a stop was asked for, stop."""
-        self.snapshot.save(replace(standing, best=self.best).values(self.run))
-        self.watch.has_saved()
-        if self.watch.stopping:
-            raise Interrupted(self.run.folder)
+    def finish(self) -> TrainResult:
+        """Run all epochs that are left."""
+        best = self.run_epochs()
+        self.run.log(f"best epoch {best['epoch']}, dev EER {best['eer']:.2f} %")
+        return TrainResult(best["epoch"], best["eer"], self.run.folder)
 
-    def train_epoch(self, begun: Standing) -> dict[str, Any]:
-        """One pass over the training set; the first values of the epoch's row."""
-        epoch, settings = begun.epoch, self.recipe.train
+    def begin_epoch(self, begun: Standing) -> None:
         self.network.train()
-        if settings.freeze_norms:
+        if self.recipe.train.freeze_norms:
             for module in self.network.modules():
                 if isinstance(module, _BatchNorm):
                     module.eval()
-        every_step = settings.schedule == "cosine_steps"
-        totals = Totals(self.accelerator.device)
-        totals.restore(begun.totals)
-        started, steps, rate = time.perf_counter(), len(self.batches), self.schedule.get_last_lr()[0]
-        bar = tqdm(
-            self.batches.epoch(epoch, begun.step),
-            total=steps,
-            initial=begun.step,
-            desc=f"epoch {epoch}",
-            disable=not self.progress,
-            leave=False,
-        )
-        for step, (waveforms, labels) in enumerate(bar, start=begun.step + 1):
-            logits = self.network(waveforms)
-            loss = self.network.output.loss(logits, labels)
-            self.optimizer.zero_grad(set_to_none=True)
-            self.accelerator.backward(loss)
-            reduce_gradients(self.accelerator, self.trained)
-            self.optimizer.step()
-            if every_step:
-                self.schedule.step()
-            totals.add(loss.detach(), logits.detach(), labels)
-            if self.progress and step % 10 == 1:
-                mean, accuracy = totals.read()
-                bar.set_postfix(loss=f"{mean:.4f}", accuracy=f"{accuracy:.1f} %", lr=f"{rate:.1e}")
-            if self.watch.due:
-                self.save(Standing(epoch, step, totals.state()))
-        if not every_step:
+
+    def step(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor | float]:
+        logits = self.network(batch.waveforms)
+        loss = self.network.output.loss(logits, batch.labels)
+        self.optimizer.zero_grad(set_to_none=True)
+        self.backward(self.optimizer, batch)(loss)
+        self.optimizer.step()
+        if self.recipe.train.schedule == "cosine_steps":
             self.schedule.step()
-        mean, accuracy = totals.read()
-        return {
-            "epoch": epoch,
-            "train_loss": mean,
-            "train_accuracy": accuracy,
-            "learning_rate": rate,
-            "utterance_rate": (steps - begun.step) * settings.batch_size / (time.perf_counter() - started),
-        }
+        return loss.detach(), logits.detach(), 0.0
+
+    def end_epoch(self, sums: Sums) -> dict[str, Any]:
+        if self.recipe.train.schedule != "cosine_steps":
+            self.schedule.step()
+        return {}
 
 
 def load(folder: str | Path, checkpoint: str = "best") -> nn.Module:
