@@ -230,10 +230,14 @@ class Engine(Section):
     compile: Literal["none", "cell", "whole"] = "none"
     """What torch.compile takes of the supernet; measured in docs/folded-supernet.md."""
     workers: NotNegative = 0
-    """Processes that decode audio; 0 for one per core."""
+    """Threads that decode audio; 0 for one per core."""
     evaluation_batch_size: Positive = 32
     checkpoint_minutes: Annotated[float, Field(gt=0)] = 10.0
     """A checkpoint to resume from is written after every epoch, and within an epoch every so many minutes."""
+    sync_batchnorm: bool = True
+    """Whether several processes normalise by the statistics of all their batches together (docs/processes.md)."""
+    non_finite: Literal["stop", "skip"] = "stop"
+    """What a loss or gradient that is not finite does: stop, the batch named; or leave the step out and count it."""
     pictures: NotNegative = 10
     """Epochs, evenly spread, of which TensorBoard gets pictures, audio and embeddings; 0 for none."""
 
