@@ -1,57 +1,208 @@
-"""What TensorBoard shows of a run."""
+"""What TensorBoard shows of a run: few curves, well named, and pictures of what a number does not tell.
+
+`nas.training.tags` has the whole list, docs/visual.md says how to read it. Nothing here draws from a random generator
+or changes the network: a run is the same bits with and without it.
+"""
 
 from __future__ import annotations
 
-from pathlib import Path
+import time
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
+from matplotlib.figure import Figure
+from torch import nn
 from torch.utils.tensorboard import SummaryWriter
+from torch.utils.tensorboard.summary import hparams
 
-from nas.config import Recipe
+from nas.data.utterance import Utterance
+from nas.frontends.sinc import SAMPLE_RATE
 from nas.genotype import Genotype
+from nas.metrics import Trials, min_tdcf, read_asv_scores
 from nas.supernet.architecture import KINDS, Architecture
+from nas.training.gradient_norm import GradientNorm
+from nas.training.inputs import Inputs
+from nas.training.projector import write_projector
+from nas.training.run import Run
+from nas.training.scoring import Scored
+from nas.training.tags import CURVES, HEARD, HPARAMS, layout, learnt_scale
+from nas.visual.detection import draw_det, draw_histograms, gather_detection
+from nas.visual.film import Film
+from nas.visual.filters import draw_filters, gather_filters
 from nas.visual.genotype import genotype_figure
+from nas.visual.look import plain
+from nas.visual.weights import draw_weights
 
-GROUPS = {"loss": "loss", "accuracy": "accuracy", "eer": "eer", "learning_rate": "learning rate", "rate": "throughput"}
+SHOWN_ELSEWHERE = ("epoch", "learning_rate")
 
 
 class Board:
-    """Writes event files into RUN/tensorboard."""
+    """Writes RUN/tensorboard.
 
-    def __init__(self, folder: Path, recipe: Recipe, first_epoch: int = 1) -> None:
-        # Epochs from `first_epoch` on are written again after a resumption; older writings of them are dropped.
-        self.writer = SummaryWriter(str(folder / "tensorboard"), purge_step=first_epoch)
-        self.writer.add_text("recipe", f"```yaml\n{recipe.to_yaml()}\n```")
+    Args:
+        run: the run that is shown.
+        first_epoch: what earlier attempts wrote of this epoch and later ones is dropped.
+
+    Attributes:
+        seconds: time spent here so far.
+
+    Raises:
+        NasError: `data.asv_scores` is not a file of ASV scores.
+    """
+
+    def __init__(self, run: Run, first_epoch: int = 1) -> None:
+        started = time.perf_counter()
+        self.run, self.recipe = run, run.recipe
+        asv = self.recipe.data.asv_scores
+        self.asv = read_asv_scores(asv) if asv else None
+        self.filters_shown = False
+        self.optimizers: dict[str, GradientNorm] = {}
+        self.folder = run.folder / "tensorboard"
+        self.writer = SummaryWriter(str(self.folder), purge_step=first_epoch)
+        # Four blanks make a block that nothing inside can end.
+        self.writer.add_text("recipe", "\n".join(f"    {line}" for line in self.recipe.to_yaml().splitlines()))
+        self.writer.add_custom_scalars(dict(layout(run.kind)))
+        self.seconds = time.perf_counter() - started
 
     def __enter__(self) -> Board:
         return self
 
-    def __exit__(self, *exception: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
+        if kind is None and self.run.history:
+            self._hparams()
+        for watched in self.optimizers.values():
+            watched.handle.remove()
         self.writer.close()
 
-    def epoch(self, row: dict[str, Any]) -> None:
-        """Scalars of an epoch's row of history.csv, grouped by what they measure."""
+    def watch(self, **optimizers: Any) -> None:
+        """Learning rates and gradient norms of these optimisers are shown from now on."""
+        self.optimizers |= {name: GradientNorm(optimizer) for name, optimizer in optimizers.items()}
+
+    def epoch(self, row: Mapping[str, Any]) -> None:
+        """Curves of an epoch's row of history.csv, and of what was watched since the last one."""
+        started, epoch = time.perf_counter(), int(row["epoch"])
         for name, value in row.items():
-            if isinstance(value, int | float) and name != "epoch":
-                group = next((title for word, title in GROUPS.items() if word in name), "run")
-                self.writer.add_scalar(f"{group}/{name}", value, row["epoch"])
+            if isinstance(value, int | float) and name not in SHOWN_ELSEWHERE:
+                self.writer.add_scalar(CURVES.get(name, f"run/{name}"), value, epoch)
+        for name, watched in self.optimizers.items():
+            if watched.taken:
+                self.writer.add_scalar(f"learning_rate/{name}", watched.learning_rate, epoch)
+                self.writer.add_scalar(f"gradient_norm/{name}", watched.mean_norm(), epoch)
+        if torch.cuda.is_available():
+            self.writer.add_scalar("gpu_memory/peak_gib", torch.cuda.max_memory_allocated() / 2**30, epoch)
+            torch.cuda.reset_peak_memory_stats()
         self.writer.flush()
+        self.seconds += time.perf_counter() - started
 
     @torch.no_grad()
     def architecture(self, epoch: int, architecture: Architecture, genotype: Genotype) -> None:
-        """softmax(alpha) and its entropy per edge, the edges' weights, the genotype as text and as a picture."""
-        space = architecture.space
+        """How far the search has decided, and the genotype with the strengths of its edges."""
+        started = time.perf_counter()
+        weights = {kind: [part.double().cpu().numpy() for part in architecture.weights(kind)] for kind in KINDS}
+        alpha, beta = ({kind: weights[kind][part][None] for kind in KINDS} for part in (0, 1))
+        film = Film(architecture.space, (epoch,), alpha, beta, (genotype,))
         for kind in KINDS:
-            a, b = (weights.cpu() for weights in architecture.weights(kind))
-            entropy = -(a * a.clamp_min(1e-12).log()).sum(1)
-            for index, (source, target) in enumerate(space.topology.edges):
-                edge = f"{kind}/{source}-{target}"
-                for name, weight in zip(space.primitive_names, a[index].tolist(), strict=True):
-                    self.writer.add_scalar(f"alpha {edge.replace('/', ' ')}/{name}", weight, epoch)
-                self.writer.add_scalar(f"entropy/{edge}", entropy[index].item(), epoch)
-                self.writer.add_scalar(f"beta/{edge}", b[index].item(), epoch)
-            image = (a / a.max()).unsqueeze(0).repeat_interleave(16, 1).repeat_interleave(16, 2)
-            self.writer.add_image(f"alpha heat map/{kind}", image, epoch)
-        self.writer.add_text("genotype", f"`{genotype}`", epoch)
-        self.writer.add_figure("genotype", genotype_figure(genotype), epoch)
+            self.writer.add_scalar(f"search/entropy_{kind}", film.entropy(kind).mean(), epoch)
+            self.writer.add_scalar(f"search/parameter_free_{kind}", film.parameter_free(kind)[0], epoch)
+            self.writer.add_histogram(f"alpha/{kind}", alpha[kind].ravel(), epoch)
+        self.writer.add_text("genotype", f"    {genotype}", epoch)
+        if self.pictured(epoch):
+            for kind in KINDS:
+                self._picture(f"alpha/{kind}", draw_weights(film, kind), epoch)
+            strengths = film.kept_strengths(0)
+            self._picture("genotype", genotype_figure(genotype, film.space, strengths, f"Epoch {epoch}"), epoch)
+        self.seconds += time.perf_counter() - started
+
+    def detection(self, epoch: int, network: Any, inputs: Inputs, dev: Scored) -> None:
+        """How the development set was scored: curves, the worst utterances to listen to, embeddings, the filters."""
+        started = time.perf_counter()
+        indices = inputs.partitions["dev"]
+        table = [inputs.store.utterances[index] for index in indices]
+        if np.isfinite(dev.scores).all():
+            # Numbers for names: pictures need none, and a corpus may hold a name twice.
+            numbers = np.arange(len(table)).astype(str)
+            attacks, labels = np.array([row.attack for row in table]), np.array([row.label for row in table], np.int8)
+            trials = Trials(numbers, attacks, labels, dev.scores)
+            self._scores(epoch, trials)
+            if self.pictured(epoch):
+                self._worst(epoch, inputs, table, dev.scores, trials.label)
+                write_projector(self.folder, network, inputs, table, dev.scores, self.recipe)
+        if self.pictured(epoch):
+            self._filters(epoch, network)
+        self.seconds += time.perf_counter() - started
+
+    def pictured(self, epoch: int) -> bool:
+        """Whether this epoch is one of the `engine.pictures`; the last one always is."""
+        wanted = self.recipe.engine.pictures
+        epochs = self.recipe.search.epochs if self.run.kind == "search" else self.recipe.train.epochs
+        return wanted > 0 and (epochs - epoch) % -(-epochs // wanted) == 0
+
+    def _scores(self, epoch: int, trials: Trials) -> None:
+        self.writer.add_histogram("scores/bonafide", trials.bonafide, epoch)
+        self.writer.add_histogram("scores/spoof", trials.spoof, epoch)
+        if self.asv is not None:
+            self.writer.add_scalar("tdcf/dev", min_tdcf(trials.bonafide, trials.spoof, self.asv).value, epoch)
+        if self.pictured(epoch):
+            pictures = gather_detection({f"dev, epoch {epoch}": trials})
+            self._picture("dev/det", draw_det(pictures), epoch)
+            self._picture("dev/scores", draw_histograms(pictures), epoch)
+
+    def _worst(
+        self, epoch: int, inputs: Inputs, table: Sequence[Utterance], scores: np.ndarray, labels: np.ndarray
+    ) -> None:
+        """What the network heard of the bona fide utterances with the lowest scores, the spoofed with the highest."""
+        order = np.argsort(scores, kind="stable")
+        rows = ["| listen | utterance | key | attack | speaker | score |", "|---|---|---|---|---|--:|"]
+        for key, label, ranked in (("bonafide", 1, order), ("spoof", 0, order[::-1])):
+            for rank, at in enumerate([at for at in ranked if labels[at] == label][:HEARD], start=1):
+                row, tag = table[at], f"worst_{key}/{rank}"
+                heard = inputs.store.waveform(int(inputs.partitions["dev"][at]))[: self.recipe.data.samples]
+                self.writer.add_audio(tag, heard.unsqueeze(0), epoch, SAMPLE_RATE)
+                cells = [tag, *map(_literal, (row.utterance, row.key, row.attack, row.speaker)), f"{scores[at]:.4f}"]
+                rows.append(f"| {' | '.join(cells)} |")
+        self.writer.add_text("worst", "\n".join(rows), epoch)
+
+    def _filters(self, epoch: int, network: nn.Module) -> None:
+        scale = learnt_scale(self.recipe)
+        if scale is None and self.filters_shown:
+            return
+        picture = gather_filters(network, scale)
+        if picture is None:
+            return
+        self.filters_shown = True
+        if scale is not None:
+            self.writer.add_scalar("front_end/mean_shift_hz", picture.mean_shift_hz, epoch)
+        self._picture("front_end/filters", draw_filters(picture), epoch)
+
+    def _hparams(self) -> None:
+        """The recipe's values beside the final metrics, for the table of runs."""
+        rows = self.run.history
+        best = min(rows, key=lambda row: float(row["dev_eer"]))
+        values = (float(best["dev_eer"]), float(best["epoch"]), float(rows[-1]["train_loss"]))
+        metrics = dict(zip(HPARAMS, values, strict=True))
+        for summary in hparams({"kind": self.run.kind, **_flat(self.recipe.model_dump(mode="json"))}, metrics):
+            self.writer._get_file_writer().add_summary(summary)
+        for name, value in metrics.items():
+            self.writer.add_scalar(name, value, int(rows[-1]["epoch"]))
+
+    def _picture(self, tag: str, figure: Figure, epoch: int) -> None:
+        figure.set_dpi(80)
+        self.writer.add_figure(tag, figure, epoch)
+
+
+def _literal(text: str) -> str:
+    """Text that Markdown and HTML show as it is: every sign as its number."""
+    return "".join(c if c.isalnum() else f"&#{ord(c)};" for c in plain(text, 80))
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """{"search": {"epochs": 3}} -> {"search.epochs": 3}; what is neither number nor text becomes text."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping) and value:
+            flat |= _flat(value, f"{prefix}{key}.")
+        elif value is not None:
+            flat[f"{prefix}{key}"] = value if isinstance(value, bool | int | float | str) else str(value)
+    return flat

@@ -118,6 +118,11 @@ def _node(source: int) -> str:
     return f"k−{FIRST_NODE - source}" if source < FIRST_NODE else str(source - FIRST_NODE)
 
 
+def edge_name(source: int, target: int) -> str:
+    """An edge as people write it: k−1 → 0 is from the cell before to the first node."""
+    return f"{_node(source)} → {_node(target)}"
+
+
 def read_film(run: str | Path) -> Film:
     """Read the architecture of every epoch of a search.
 
@@ -225,7 +230,7 @@ def draw_trajectories(film: Film, kind: str) -> Figure:
         _frame(axes)
         axes.set_ylim(0, highest)
         axes.set_title(
-            f"{_node(source)} → {_node(target)}" + (f"   {plain(min(taken), 16)}" if taken else ""),
+            edge_name(source, target) + (f"   {plain(min(taken), 16)}" if taken else ""),
             fontsize=8.5,
             color=INK if taken else MUTED,
             weight="bold" if taken else "normal",
@@ -301,7 +306,7 @@ def draw_strengths(film: Film, kind: str) -> Figure:
     extent = (start, stop, len(strength) - 0.5, -0.5)
     image = axes.imshow(strength, aspect="auto", cmap="cividis", extent=extent, interpolation="nearest")
     edges = film.space.topology.edges
-    axes.set_yticks(range(len(edges)), [f"{_node(i)} → {_node(j)}" for i, j in edges], fontsize=8)
+    axes.set_yticks(range(len(edges)), [edge_name(*edge) for edge in edges], fontsize=8)
     axes.set_xlabel("epoch", fontsize=9, color=MUTED)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_title(f"{kind.capitalize()} cell: strength of the edges", fontsize=12, weight="bold", color=INK)

@@ -1,0 +1,97 @@
+"""Where TensorBoard shows what: the tags of a run, and the charts of its first page."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from nas.config import RawPCDartsNetwork, Recipe
+from nas.frontends.sinc import Scale
+from nas.supernet.architecture import KINDS
+
+CURVES = {
+    "train_loss": "loss/train",
+    "dev_loss": "loss/dev",
+    "architecture_loss": "loss/architecture",
+    "train_accuracy": "accuracy/train",
+    "dev_accuracy": "accuracy/dev",
+    "dev_eer": "eer/dev",
+    "utterance_rate": "throughput/utterances_per_second",
+}
+"""Where a column of history.csv is shown; others are shown under run/."""
+HPARAMS = ("hparam/best_dev_eer", "hparam/best_epoch", "hparam/last_train_loss")
+OPTIMIZERS = {"search": ("weights", "architecture"), "train": ("network",)}
+"""Whose learning rates and gradient norms are shown."""
+SEARCH_CURVES = tuple(f"search/{name}_{kind}" for name in ("entropy", "parameter_free") for kind in KINDS)
+FILTERED = ("raw-pcdarts", "aasist", "rawnet2")
+"""Networks whose first layer is filters on the waveform."""
+HEARD = 3
+"""Worst utterances of each class that can be listened to."""
+
+
+def promised_tags(kind: str, recipe: Recipe) -> dict[str, set[str]]:
+    """Every tag of a finished run by TensorBoard plugin; where there is a GPU, also the scalar `gpu_memory/peak_gib`.
+
+    Args:
+        kind: "search" or "train".
+        recipe: the recipe as run, with `engine.pictures` above 0.
+    """
+    searched = kind == "search"
+    optimizers = OPTIMIZERS[kind]
+    columns = [name for name in CURVES if searched or name != "architecture_loss"]
+    scalars = {CURVES[name] for name in columns} | set(HPARAMS)
+    scalars |= {f"{group}/{name}" for group in ("learning_rate", "gradient_norm") for name in optimizers}
+    images, histograms = {"dev/det", "dev/scores"}, {"scores/bonafide", "scores/spoof"}
+    if searched:
+        scalars |= set(SEARCH_CURVES)
+        images |= {"genotype", *(f"alpha/{cell}" for cell in KINDS)}
+        histograms |= {f"alpha/{cell}" for cell in KINDS}
+    if recipe.network.name.startswith(FILTERED):
+        images.add("front_end/filters")
+    if learnt_scale(recipe):
+        scalars.add("front_end/mean_shift_hz")
+    if recipe.data.asv_scores:
+        scalars.add("tdcf/dev")
+    return {
+        "scalars": scalars,
+        "images": images,
+        "histograms": histograms,
+        "audio": {f"worst_{key}/{rank}" for key in ("bonafide", "spoof") for rank in range(1, HEARD + 1)},
+        "text": {"recipe", "worst"} | ({"genotype"} if searched else set()),
+        "custom_scalars": {page for page, _ in layout(kind)},
+        "projector": {"embeddings"},
+    }
+
+
+def layout(kind: str) -> list[tuple[str, dict[str, list[Any]]]]:
+    """The charts of the first page, in order: what everybody looks at, the search, the machine."""
+    start = {
+        "loss": ["loss/train", "loss/dev", *(["loss/architecture"] if kind == "search" else [])],
+        "EER on dev, %": ["eer/dev"],
+        "accuracy, %": ["accuracy/train", "accuracy/dev"],
+        "min t-DCF on dev": ["tdcf/dev"],
+    }
+    search = {
+        "entropy of the edges (undecided: high)": [f"search/entropy_{cell}" for cell in KINDS],
+        "operations without weights (1: collapsed)": [f"search/parameter_free_{cell}" for cell in KINDS],
+    }
+    optimizers = OPTIMIZERS[kind]
+    machine = {
+        "learning rate": [f"learning_rate/{name}" for name in optimizers],
+        "gradient norm": [f"gradient_norm/{name}" for name in optimizers],
+        "utterances a second": ["throughput/utterances_per_second"],
+        "GPU memory, GiB": ["gpu_memory/peak_gib"],
+    }
+    pages = [("1 does it learn", start), ("2 the search", search), ("3 the machine", machine)]
+    return [
+        (title, {chart: ["Multiline", tags] for chart, tags in charts.items()})
+        for title, charts in pages
+        if kind == "search" or charts is not search
+    ]
+
+
+def learnt_scale(recipe: Recipe) -> Scale | None:
+    """How learnable sinc filters were spread at the start; None where there are none."""
+    network = recipe.network
+    if not isinstance(network, RawPCDartsNetwork) or not network.learnable or network.frontend == "conv0":
+        return None
+    return network.frontend
