@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import os
 import re
@@ -25,13 +26,14 @@ import nas
 from nas.data.store import WaveformStore
 from nas.data.utterance import Utterance
 from nas.errors import NasError
+from nas.losses import P2SGrad
 from nas.training.board import Board
 from nas.training.gradient_norm import NORM_EVERY, GradientNorm
 from nas.training.inputs import Inputs
 from nas.training.projector import spread
 from nas.training.run import Run
 from nas.training.scoring import score_partition
-from nas.training.tags import promised_tags
+from nas.training.tags import HPARAMS, promised_tags
 
 EVIL = "<script>alert(1)</script>|`*_[x](y)\t\n<img src=x onerror=alert(2)>"
 SMALL = ["data.samples=600", "network.cells=2", "network.channels=2", "data.subset={train: 64, dev: 40}"]
@@ -64,11 +66,12 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def ask(runs: Path) -> Iterator[Any]:
     """TensorBoard over both runs; a function that asks it."""
-    command = [sys.executable, "-m", "tensorboard.main", "--logdir", str(runs), "--host", "127.0.0.1", "--port", "0"]
+    # Its own loader: the fast one is a separate program, which an installation of TensorBoard may lack.
+    options = ["--host=127.0.0.1", "--port=0", "--load_fast=false", "--reload_interval=1"]
+    command = [sys.executable, "-m", "tensorboard.main", "--logdir", str(runs), *options]
     environment = {**os.environ, "no_proxy": "127.0.0.1", "TF_CPP_MIN_LOG_LEVEL": "3"}
     with (runs / "server.txt").open("w") as said:
-        # Its own loader: the fast one is a separate program, which a package of TensorBoard may lack.
-        process = subprocess.Popen([*command, "--load_fast=false"], stdout=said, stderr=said, env=environment)
+        process = subprocess.Popen(command, stdout=said, stderr=said, env=environment)
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
         address = None
@@ -81,8 +84,8 @@ def ask(runs: Path) -> Iterator[Any]:
 
         def get(route: str, **query: str | int) -> Any:
             url = f"{address}/data/{route}" + (f"?{urllib.parse.urlencode(query)}" if query else "")
-            body = opener.open(url, timeout=30).read()
-            return json.loads(body) if body[:1] in b"[{" else body
+            with opener.open(url, timeout=30) as answer:
+                return json.load(answer) if "json" in answer.headers["Content-Type"] else answer.read()
 
         names = {"search/tensorboard", "train/tensorboard"}
         while {*get("runs")} != names and time.monotonic() < until:
@@ -147,7 +150,7 @@ def test_curves_are_those_of_history(ask: Any, runs: Path) -> None:
 
 def test_media_can_be_fetched(ask: Any, runs: Path) -> None:
     run = "search/tensorboard"
-    for tag in ("genotype", "alpha/normal", "dev/det", "front_end/filters"):
+    for tag in ("genotype", "alpha_map/normal", "dev/det", "front_end/filters"):
         entry = ask("plugin/images/images", run=run, tag=tag, sample=0)[-1]
         assert entry["step"] == 2
         picture = ask(f"plugin/images/individualImage?{entry['query']}")
@@ -164,7 +167,16 @@ def test_media_can_be_fetched(ask: Any, runs: Path) -> None:
 
 
 def test_hyper_parameters_with_their_results(ask: Any) -> None:
-    assert "search/tensorboard" in str(ask("plugin/hparams/experiment", experimentName="")) or True
+    experiment = ask("plugin/hparams/experiment", request=json.dumps({"experimentName": ""}))
+    assert {metric["name"]["tag"] for metric in experiment["metricInfos"]} == set(HPARAMS)
+    assert {"seed", "network.channels", "search.learning_rate", "kind"} <= {
+        h["name"] for h in experiment["hparamInfos"]
+    }
+    states = ["STATUS_UNKNOWN", "STATUS_SUCCESS", "STATUS_FAILURE", "STATUS_RUNNING"]
+    request = {"experimentName": "", "allowedStatuses": states, "startIndex": 0, "sliceSize": 9, "colParams": []}
+    groups = ask("plugin/hparams/session_groups", request=json.dumps(request))["sessionGroups"]
+    assert sorted(group["hparams"]["kind"] for group in groups) == ["search", "train"]
+    assert all({value["name"]["tag"] for value in group["metricValues"]} == set(HPARAMS) for group in groups)
 
 
 class Network(nn.Module):
@@ -173,7 +185,7 @@ class Network(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.layer = nn.Linear(8, 3)
-        self.output = nas.losses.P2SGrad(3)
+        self.output = P2SGrad(3)
 
     def embed(self, waveform: torch.Tensor) -> torch.Tensor:
         return self.layer(waveform[:, :8])
@@ -209,7 +221,7 @@ def written(folder: Path) -> Any:
 
 def test_names_stay_text(tmp_path: Path) -> None:
     """Names that are HTML, Markdown and line breaks: none survives as such in text or in the projector's table."""
-    from tensorboard.plugins.text.text_plugin import text_array_to_html
+    from tensorboard.plugin_util import markdown_to_safe_html
 
     run, inputs, network = made(tmp_path / "run", "train.epochs=1", f"name={json.dumps(EVIL)}")
     with Board(run) as board:
@@ -217,22 +229,19 @@ def test_names_stay_text(tmp_path: Path) -> None:
     events = written(run.folder)
     for tag in ("worst/text_summary", "recipe/text_summary"):
         text = events.Tensors(tag)[-1].tensor_proto.string_val[0]
-        page = text_array_to_html(np.array([text]))
-        assert "alert(1)" in page
+        page = markdown_to_safe_html(text)
+        assert "alert(1)" in html.unescape(page)
         assert "<script" not in page
         assert "<img" not in page
         assert "href" not in page
-    rows = re.findall("<tr>.*?</tr>", page if "<tr>" in page else text_array_to_html(_worst(events)), re.DOTALL)
+    text = events.Tensors("worst/text_summary")[-1].tensor_proto.string_val[0]
+    rows = re.findall("<tr>.*?</tr>", markdown_to_safe_html(text), re.DOTALL)
     assert len(rows) == 1 + 6
     assert all(row.count("<td") + row.count("<th") == 6 for row in rows)
     lines = (run.folder / "tensorboard" / "embeddings" / "metadata.tsv").read_text().split("\n")
     assert len(lines) == 8 + 2
     assert {line.count("\t") for line in lines[:-1]} == {4}
     assert not set("<>&") & set("".join(lines))
-
-
-def _worst(events: Any) -> np.ndarray:
-    return np.array([events.Tensors("worst/text_summary")[-1].tensor_proto.string_val[0]])
 
 
 @pytest.mark.parametrize(("wanted", "pictured"), [(0, []), (1, [7]), (2, [3, 7]), (3, [1, 4, 7]), (9, [*range(1, 8)])])

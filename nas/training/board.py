@@ -110,7 +110,7 @@ class Board:
         self.writer.add_text("genotype", f"    {genotype}", epoch)
         if self.pictured(epoch):
             for kind in KINDS:
-                self._picture(f"alpha/{kind}", draw_weights(film, kind), epoch)
+                self._picture(f"alpha_map/{kind}", draw_weights(film, kind), epoch)
             strengths = film.kept_strengths(0)
             self._picture("genotype", genotype_figure(genotype, film.space, strengths, f"Epoch {epoch}"), epoch)
         self.seconds += time.perf_counter() - started
@@ -180,9 +180,11 @@ class Board:
         """The recipe's values beside the final metrics, for the table of runs."""
         rows = self.run.history
         best = min(rows, key=lambda row: float(row["dev_eer"]))
-        values = (float(best["dev_eer"]), float(best["epoch"]), float(rows[-1]["train_loss"]))
-        metrics = dict(zip(HPARAMS, values, strict=True))
-        for summary in hparams({"kind": self.run.kind, **_flat(self.recipe.model_dump(mode="json"))}, metrics):
+        found = (float(best["dev_eer"]), float(best["epoch"]), float(rows[-1]["train_loss"]))
+        metrics = dict(zip(HPARAMS, found, strict=True))
+        sections = {"name", "seed", "space", "data", "network", self.run.kind}
+        values = self.recipe.model_dump(mode="json", include=sections)
+        for summary in hparams({"kind": self.run.kind, **_flat(values)}, metrics):
             self.writer._get_file_writer().add_summary(summary)
         for name, value in metrics.items():
             self.writer.add_scalar(name, value, int(rows[-1]["epoch"]))

@@ -43,7 +43,7 @@ def promised_tags(kind: str, recipe: Recipe) -> dict[str, set[str]]:
     images, histograms = {"dev/det", "dev/scores"}, {"scores/bonafide", "scores/spoof"}
     if searched:
         scalars |= set(SEARCH_CURVES)
-        images |= {"genotype", *(f"alpha/{cell}" for cell in KINDS)}
+        images |= {"genotype", *(f"alpha_map/{cell}" for cell in KINDS)}
         histograms |= {f"alpha/{cell}" for cell in KINDS}
     if recipe.network.name.startswith(FILTERED):
         images.add("front_end/filters")
