@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from nas import processes
 from nas.space import LEAKY_SLOPE
 from nas.supernet.folding import Statistics, apply_taps, by_tap, merge, moments, output_statistics
 from nas.supernet.fused import Layout, Weights
@@ -72,8 +73,7 @@ def _leave(
     for k, primitive in kinds.pools:
         pooled = pool(x, primitive)
         if given.running is None:
-            mean = pooled.mean((0, 2))
-            variance = (pooled - mean[:, None]).square().mean((0, 2))
+            mean, variance = _statistics(layout, pooled)
             means.append(mean)
             variances.append(variance)
         else:
@@ -97,8 +97,11 @@ def _linear(
     kinds, span, frames = layout.kinds, layout.span(source), x.shape[2]
     u = F.leaky_relu(x, LEAKY_SLOPE)
     shift = u.detach().mean((0, 2)) if given.running is None else torch.zeros_like(u[0, :, 0])
+    synchronised = layout.synchronised and given.running is None
+    shift = processes.average(shift) if synchronised else shift
     padded = F.pad(u, (kinds.reach, kinds.reach)) - shift[:, None]
     state = moments(padded, shift, kinds)
+    state = state.across_processes() if synchronised else state
     taps, gains, moved = [], [], list[Tensor]()
     bias: Tensor = x.new_zeros(1)
     for (k, primitive), stacks in zip(kinds.linear, weights, strict=True):
@@ -128,14 +131,19 @@ def _grouped(
     for (k, primitive), stacks in zip(layout.kinds.linear, weights, strict=True):
         half = max(primitive.offsets)
         y = apply_taps(primitive, by_tap(primitive, [w[span] for w in stacks]), F.pad(u, (half, half)), frames)
-        mean = y.mean((0, 3))
-        variance = (y - mean[:, :, None]).square().mean((0, 3))
+        mean, variance = _statistics(layout, y)
         gain = weight[:, k, None] * (variance + layout.eps).rsqrt()
         term = gain[:, :, None] * y - (gain * mean)[:, :, None]
         out = term if out is None else out + term
         moved += [mean.detach(), variance.detach()]
     assert out is not None
     return out, moved
+
+
+def _statistics(layout: Layout, x: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and biased variance of each channel over utterances (first) and frames (last dimension)."""
+    mean, variance = processes.mean_and_variance(x, (0, x.dim() - 1), layout.synchronised)
+    return mean.squeeze(-1).squeeze(0), variance.squeeze(-1).squeeze(0)
 
 
 def convolve(padded: Tensor, kernels: Tensor, starts: Sequence[int], frames: int) -> Tensor:

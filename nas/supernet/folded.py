@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from nas import processes
 from nas.networks.raw_pcdarts import CellPlan
 from nas.space import SearchSpace
 from nas.supernet.differentiable import Given, nodes
@@ -80,8 +81,16 @@ class FoldedCell(SearchCell):
             given = Given(None if self.training else self._running(), self._computed, grouped)
             pooled, statistics = nodes(layout, x0, x1, a, b, regroup(layout, weights), given)
         if self.training:
-            self._settle(statistics, x0.shape[0] * x0.shape[2])
+            self._settle(statistics, self._count(x0))
         return pooled
+
+    def synchronise(self) -> None:
+        """Normalise by the statistics of all processes' utterances together from now on."""
+        self.layout = replace(self.layout, synchronised=True)
+
+    def _count(self, x: Tensor) -> int:
+        """Values that a statistic of x [B, C, T] is made of."""
+        return x.shape[0] * x.shape[2] * (processes.count() if self.layout.synchronised else 1)
 
     def groups(self, x: Tensor) -> bool:
         """Whether, for a state x [B, C, T], computing outputs is cheaper than statistics and merged kernels.
@@ -107,7 +116,7 @@ class FoldedCell(SearchCell):
             (second[2], False, s1[:, :, :frames], second[1].weight),
         ):
             y, mean, variance = PointwiseNorm.apply(self.layout, norm.eps, halved, x, weight.squeeze(2))
-            move_statistics([norm], [mean], [variance], y.shape[0] * y.shape[2])
+            move_statistics([norm], [mean], [variance], self._count(y))
             outputs.append(y)
         return outputs[0], outputs[1]
 

@@ -23,12 +23,13 @@ out. The sum of squares of y over ALL frames, p being zero beyond its ends, need
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from nas import processes
 from nas.space import Computed, Identity, Linear, Pool, SearchSpace
 
 
@@ -80,6 +81,20 @@ class StateMoments:
     """The mean that was subtracted, [C']."""
     count: int
     """Frames in all: B * T."""
+    synchronised: bool = False
+    """Whether sums and count are those of all processes; head and tail never are."""
+
+    def across_processes(self) -> StateMoments:
+        """The moments of all processes' utterances together, where all have shifted by the same mean."""
+        sums = processes.total(torch.cat([self.autocorrelations.flatten(), self.total]))
+        correlations, total = sums.split([self.autocorrelations.numel(), self.total.numel()])
+        return replace(
+            self,
+            autocorrelations=correlations.view_as(self.autocorrelations),
+            total=total,
+            count=self.count * processes.count(),
+            synchronised=True,
+        )
 
 
 def autocorrelations(padded: Tensor, lags: Sequence[int]) -> Tensor:
@@ -155,8 +170,10 @@ def output_statistics(primitive: Linear, taps: Sequence[Tensor], state: StateMom
         square = sum(terms[1:], start=terms[0])
         summed = kernel.sum(0)
     outside = _outside(primitive, taps, state, kinds.reach, half * primitive.dilation)
-    offset = (summed @ state.total - outside.sum((0, 3))) / state.count
-    square = square - outside.square().sum((0, 3))
+    around = torch.stack([outside.sum((0, 3)), outside.square().sum((0, 3))])
+    around = processes.total(around) if state.synchronised else around
+    offset = (summed @ state.total - around[0]) / state.count
+    square = square - around[1]
     variance = (square / state.count - offset.square()).clamp_min(0)
     return Statistics(mean=offset + summed @ state.shift, variance=variance, offset=offset)
 

@@ -15,6 +15,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from nas import processes
 from nas.space import Pool, SearchSpace
 from nas.supernet import native, passes
 from nas.supernet.folding import Kinds, StateMoments, Statistics, autocorrelations, fold_edges
@@ -40,6 +41,8 @@ class Layout:
     eps: float
     passes: Passes = "auto"
     recompute: bool = False
+    synchronised: bool = False
+    """Whether statistics are those of all processes' utterances together."""
     product: torch.dtype | None = None
     """Type of the large matrix products where it is not that of the tensors; statistics never take it."""
 
@@ -127,6 +130,11 @@ def run(
         x = (x0, x1)[source] if source < 2 else states[:, source - 2]
         prepare = chosen("prepare", layout, x0)
         shift, means, variances = prepare(x[:, :active], padded[:, source], layout.pools, reach)
+        if layout.synchronised:
+            own, own_means = shift, means
+            shift, means = processes.average_all([own, own_means])
+            variances = processes.average(variances + (own_means - means).square())
+            padded[:, source, :, reach : frames + 3 * reach] += (own - shift)[:, None]
         tape.pool_means.append(means)
         tape.pool_scales.append((variances + layout.eps).rsqrt())
         leaves, moved = fold(layout, source, padded[:, source], shift, frames, a, b, weights, needs)
@@ -153,7 +161,7 @@ def fold(
     inner = padded[:, :, reach : reach + frames + 2 * reach]
     batch = padded.shape[0]
     # The shifted frames sum to zero; what is left of p are its 2 H padded frames of minus the mean.
-    total = shift * (-2.0 * reach * batch)
+    total = inner.sum((0, 2)) if layout.synchronised else shift * (-2.0 * reach * batch)
     correlations = autocorrelations(inner, kinds.lags) if kinds.linear else padded.new_zeros(0)
     moments = [correlations, total, inner[:, :, : 2 * reach], inner[:, :, frames:]]
     moments = [moment.detach().requires_grad_(needs[f"x{min(source, 2)}"]) for moment in moments]
@@ -162,6 +170,7 @@ def fold(
     with torch.enable_grad():
         correlations, total, head, tail = moments
         state = StateMoments(correlations, total, head, tail, shift, batch * frames)
+        state = state.across_processes() if layout.synchronised else state
         merged, bias, scales, moved = fold_edges(kinds, state, leaf_weights, leaf_a, leaf_b, layout.eps)
     flat = [weight for stack in leaf_weights for weight in stack]
     return Leaves(moments, leaf_a, leaf_b, flat, merged, bias, scales), [s.detach() for s in moved]
@@ -243,6 +252,8 @@ def run_backward(
                 continue
             full = torch.zeros_like(x) if full is None else full
             du = _states_backward(layout, leaves, tape.padded[:, state], mixes[:, first:], small[3], frames)
+            if layout.synchronised:
+                products, sums = processes.average_all([products, sums])
             chosen("collect", layout, x)(
                 x, du, targets, leaves.scales.detach(), products, sums, means, scales, rest,
                 b[layout.span(state)], full, layout.pools,

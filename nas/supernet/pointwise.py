@@ -11,14 +11,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from nas import processes
 from nas.space import LEAKY_SLOPE
 from nas.supernet.fused import Layout, chosen
 
 
-def plain(x: Tensor, weight: Tensor, eps: float, halved: bool) -> Tensor:
+def plain(x: Tensor, weight: Tensor, eps: float, halved: bool, synchronised: bool) -> Tensor:
     """x [B, C_in, T], weight [C, C_in] -> [B, C, T or T // 2], in operations that autograd follows."""
     y = torch.matmul(weight, F.leaky_relu(x, LEAKY_SLOPE))
-    return F.batch_norm(F.max_pool1d(y, 2) if halved else y, None, None, training=True, eps=eps)
+    y = F.max_pool1d(y, 2) if halved else y
+    if not synchronised:
+        return F.batch_norm(y, None, None, training=True, eps=eps)
+    mean, variance = processes.mean_and_variance(y, (0, 2), True)
+    return (y - mean) * (variance + eps).rsqrt()
 
 
 class PointwiseNorm(torch.autograd.Function):
@@ -28,6 +33,12 @@ class PointwiseNorm(torch.autograd.Function):
     def forward(ctx: Any, layout: Layout, eps: float, halved: bool, x: Tensor, weight: Tensor) -> tuple[Tensor, ...]:
         y = torch.bmm(weight.expand(x.shape[0], -1, -1), F.leaky_relu(x, LEAKY_SLOPE))
         normal, mean, variance = chosen("normalise", layout, x)(chosen("halve", layout, x)(y) if halved else y, eps)
+        if layout.synchronised:
+            own_mean, own_variance = mean, variance
+            mean = processes.average(own_mean)
+            variance = processes.average(own_variance + (own_mean - mean).square())
+            scale = (variance + eps).rsqrt()
+            normal = normal * ((own_variance + eps).sqrt() * scale)[:, None] + ((own_mean - mean) * scale)[:, None]
         ctx.layout, ctx.eps, ctx.halved = layout, eps, halved
         ctx.save_for_backward(x, weight)
         # The normalised output is returned, so it is kept by whoever reads it; its own graph is not.
@@ -41,11 +52,16 @@ class PointwiseNorm(torch.autograd.Function):
         x, weight = ctx.saved_tensors
         if torch.is_grad_enabled():
             wanted = [t for t in (x, weight) if t.requires_grad]
-            again = plain(x, weight, ctx.eps, ctx.halved)
+            again = plain(x, weight, ctx.eps, ctx.halved, ctx.layout.synchronised)
             found = iter(torch.autograd.grad(again, wanted, gradient, create_graph=True))
             return (None, None, None, *(next(found) if t.requires_grad else None for t in (x, weight)))
         normal, scale, y = ctx.kept
-        dy = chosen("normalise_backward", ctx.layout, x)(gradient, normal, scale)
+        if ctx.layout.synchronised:
+            means = [gradient.mean((0, 2)), (gradient * normal).mean((0, 2))]
+            level, slope = (mean[:, None] for mean in processes.average_all(means))
+            dy = scale[:, None] * (gradient - level - slope * normal)
+        else:
+            dy = chosen("normalise_backward", ctx.layout, x)(gradient, normal, scale)
         if y is not None:
             dy = chosen("halve_backward", ctx.layout, x)(dy, y)
         dx = dweight = None

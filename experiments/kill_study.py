@@ -1,0 +1,146 @@
+"""A search and a training, killed at random moments and resumed each time, against the same never interrupted.
+
+    python -m experiments.kill_study --kills 50 --output experiments/results/kill_study.json
+
+Each process is killed with SIGKILL: some while they start, the others once they have taken up the run, after a time
+drawn evenly. The recipe is the toy one with as many epochs as the kills need, and a checkpoint after every step.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from nas.files import write_text
+from nas.training.checkpoint import read_checkpoint
+from nas.training.environment import describe_environment
+from nas.training.run import read_tensors
+
+STARTING = 0.1
+"""Share of the processes that are killed before they have taken up the run."""
+
+OVERRIDES = ("data.samples=1000", "engine.pictures=0", "engine.checkpoint_minutes=0.0001")
+
+
+def differences(one: Path, other: Path) -> list[str]:
+    """What is not, to the bit, the same in two run directories: weights, alphas, betas, genotypes, history."""
+    found = []
+    for name in ("last", "best"):
+        first, second = (read_tensors(run / "checkpoints" / f"{name}.safetensors") for run in (one, other))
+        found += [f"{name}: {key}" for key in sorted(first.keys() ^ second.keys())]
+        shared = sorted(first.keys() & second.keys())
+        found += [f"{name}: {key}" for key in shared if not torch.equal(first[key], second[key])]
+    files = [
+        {str(path.relative_to(run)) for path in run.glob("genotypes/*.json")} | {"genotype.json"}
+        for run in (one, other)
+    ]
+    found += sorted(files[0] ^ files[1])
+    found += [name for name in sorted(files[0] & files[1]) if (one / name).read_bytes() != (other / name).read_bytes()]
+    if _history(one) != _history(other):
+        found.append("history.csv")
+    return found
+
+
+def _history(run: Path) -> list[list[str]]:
+    """The rows without the column that says how fast it went."""
+    rows = [line.split(",") for line in (run / "history.csv").read_text(encoding="utf-8").splitlines()]
+    column = rows[0].index("utterance_rate")
+    return [row[:column] + row[column + 1 :] for row in rows]
+
+
+def study(begin: list[str], run: Path, reference: Path, kills: int, seed: int = 0) -> dict[str, Any]:
+    """Run a verb whole in `reference`; then in `run`, killed so many times; compare.
+
+    Args:
+        begin: the verb and its arguments, without --output.
+        run, reference: folders that are not there yet.
+        kills: how many SIGKILLs.
+        seed: of the moments.
+
+    Raises:
+        RuntimeError: a process failed by itself, or the run ended before all kills: it needs more epochs.
+    """
+    started = time.monotonic()
+    starting = _live(begin, reference, taken_up=True)
+    whole = time.monotonic() - started
+    moments, places = random.Random(seed), []
+    for number in range(kills):
+        command = begin if not (run / "environment.json").exists() else ["resume"]
+        if command == begin and run.exists():
+            shutil.rmtree(run)  # killed before it was a run: nothing to go on from
+        early = moments.random() < STARTING
+        # On average the waits leave a quarter of the run undone.
+        wait = moments.uniform(0, starting if early else 1.5 * (whole - starting) / kills)
+        lived = _live(command, run, not early, wait)
+        found = read_checkpoint(run / "checkpoints") if (run / "checkpoints").exists() else None
+        values = found[1]["values"] if found else {}
+        place = {key: values.get(key) for key in ("epoch", "step")}
+        places.append({"kill": number + 1, "seconds": round(lived, 3), "starting": early, **place})
+        print(places[-1], flush=True)
+    _live(begin if not (run / "environment.json").exists() else ["resume"], run, True)
+    differs = differences(reference, run)
+    epochs = len(_history(run)) - 1
+    return {"command": begin, "kills": places, "epochs": epochs, "identical": not differs, "differs": differs}
+
+
+def _live(command: list[str], run: Path, taken_up: bool, wait: float | None = None) -> float:
+    """One process' life: killed `wait` seconds after its start, or after it has taken up the run; or lived to its end.
+
+    Returns:
+        Seconds that it lived; of one that was not to be killed, seconds until it had taken up the run.
+    """
+    log = run / "log.txt"
+    said = log.stat().st_size if log.exists() else 0
+    target = [str(run)] if command == ["resume"] else ["--output", str(run)]
+    started = time.monotonic()
+    process = subprocess.Popen(  # noqa: S603
+        [sys.executable, "-m", "nas", *command, *target, "--quiet"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    )
+    while taken_up and process.poll() is None and (log.stat().st_size if log.exists() else 0) <= said:
+        time.sleep(0.01)
+    begun = time.monotonic() - started
+    if wait is not None:
+        time.sleep(wait)
+        process.send_signal(signal.SIGKILL)
+    errors = process.communicate()[1]
+    if process.returncode != (0 if wait is None else -signal.SIGKILL):
+        raise RuntimeError(f"ended with {process.returncode} in place of being killed: {errors.decode()[-500:]}")
+    return begun if wait is None else time.monotonic() - started
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kills", type=int, default=50)
+    parser.add_argument("--search-epochs", type=int, default=40)
+    parser.add_argument("--train-epochs", type=int, default=100)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--output", type=Path, required=True)
+    asked = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        home = Path(folder)
+        recipe = ["raw_pcdarts/toy", *OVERRIDES]
+        search = ["search", *recipe, f"search.epochs={asked.search_epochs}"]
+        results = [study(search, home / "search", home / "search_whole", asked.kills, asked.seed)]
+        shutil.copy(home / "search_whole" / "genotype.json", home / "found.json")
+        train = ["train", *recipe, f"train.epochs={asked.train_epochs}", "--genotype", str(home / "found.json")]
+        results.append(study(train, home / "train", home / "train_whole", asked.kills, asked.seed + 1))
+    for result in results:
+        result["command"] = [Path(part).name if part.startswith("/") else part for part in result["command"]]
+    environment = describe_environment()
+    environment["command"] = ["python", "-m", "experiments.kill_study", *sys.argv[1:]]
+    write_text(asked.output, json.dumps({"environment": environment, "studies": results}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
