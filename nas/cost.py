@@ -51,6 +51,7 @@ class PartCost:
         macs: multiply-accumulates of convolutions, matrix products and recurrent layers.
         activations: values that convolutions and recurrent layers put out.
         receptive_field: samples that one frame of its output sees; None where it sees all before (recurrent layers).
+        views: of a cell, what a frame of its two inputs (at the cell's length) and of its nodes sees.
     """
 
     name: str
@@ -60,6 +61,7 @@ class PartCost:
     macs: int
     activations: int
     receptive_field: int | None
+    views: tuple[View, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -202,7 +204,8 @@ def _cell_cost(
     for node in concat[1:]:
         view = view.joined(states[node])
     view = view.strided(0, 1, 2)
-    part = PartCost(name, len(concat) * channels, frames // 2, parameters, macs, activations, view.samples)
+    shape = (len(concat) * channels, frames // 2)
+    part = PartCost(name, *shape, parameters, macs, activations, view.samples, tuple(states))
     return part, view
 
 

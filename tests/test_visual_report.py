@@ -71,6 +71,16 @@ def make_run(folder: Path, kind: str, name: str = "toy", utterance: str = "U") -
                 {"eer": 30.0, "min_tdcf": 0.5, "worst_attack": EVIL, "worst_attack_eer": 30.0, "remarks": [EVIL]}
             )
         )
+        (folder / "card.json").write_text(
+            json.dumps(
+                {
+                    "metrics": {"eer": 30.0, "min_tdcf": None, "intervals": {"eer": [20.0, 40.0]}},
+                    "model": {"parameters": 12345, "latency_ms": 1.25, "threads": 1},
+                    "recipe_sha256": EVIL,
+                    "seed": 7,
+                }
+            )
+        )
     return folder
 
 
@@ -120,6 +130,13 @@ def test_text_from_files_stays_text(train_page):
     assert "&lt;script&gt;alert" in train_page
 
 
+def test_the_result_card_is_in_the_page(train_page, search_page):
+    assert "Result card" in train_page
+    assert "Result card" not in search_page
+    for text in ("20.00 to 40.00", "12,345", "1.2", "not measured"):
+        assert f">{text}</td>" in train_page
+
+
 def test_errors_can_be_heard(train_page):
     players = Page(train_page).all("audio")
     assert len(players) == 3
@@ -165,6 +182,7 @@ def test_hostile_values_end_in_a_sentence_or_a_page(tmp_path):
     run = make_run(tmp_path / "run", "train")
     (run / "scores" / "eval.json").write_text('{"eer": "high", "remarks": 3, "worst_attack": ["A07"], "min_tdcf": []}')
     (run / "history.csv").write_text("epoch,dev_eer\nnan,inf\n,\n1,2,3,4\n")
+    (run / "card.json").write_text('{"metrics": {"eer": [], "intervals": {"eer": 3}}, "model": "x", "seed": {}}')
     assert "Summary" in write_report([run], tmp_path / "report.html").read_text()
     (run / "recipe.yaml").write_text('{"name": "x", "network": {"channels": "many"}}')
     with pytest.raises(NasError, match="channels"):

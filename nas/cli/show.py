@@ -13,7 +13,7 @@ from nas.errors import NasError
 if TYPE_CHECKING:
     from nas.config import Recipe
 
-PICTURE = "Picture to write: .svg, .png or .pdf."
+PICTURE = "Picture to write: .svg, .png or .pdf; or the cells as a graph: .graphml or .json."
 
 
 def show(
@@ -66,6 +66,13 @@ def show(
 
         sizes, samples = _sizes(recipe)
         typer.echo(f"drawn: {draw_network(genotype_cost(found, name, **sizes, samples=samples), output)}")
+    elif output.suffix.lower() in (".graphml", ".json"):
+        from nas.cost import genotype_cost
+        from nas.visual.graph import save_graph
+
+        sizes, samples = _sizes(recipe)
+        cost = genotype_cost(found, name, **sizes, samples=samples)
+        typer.echo(f"written: {save_graph(found, output, cost=cost)}")
     else:
         from nas.visual.genotype import draw_genotype
 

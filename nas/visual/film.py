@@ -26,7 +26,8 @@ from nas.errors import NasError
 from nas.files import write_bytes
 from nas.genotype import FIRST_NODE, Cell, Genotype
 from nas.space import SearchSpace, get_space
-from nas.visual.genotype import KINDS, Strengths, genotype_figure
+from nas.visual.genotype import genotype_figure
+from nas.visual.graph import KINDS, Strengths
 from nas.visual.look import INK, MUTED, RULE, family_of, plain, render, save_figure
 
 Values = NDArray[np.float64]

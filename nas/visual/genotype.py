@@ -1,7 +1,7 @@
 """A genotype drawn: the normal and the expand cell side by side, every operation named, coloured and dashed by family.
 
-`genotype_graph` says what a cell is, `cell_layout` where its parts stand, `genotype_figure` draws them. What is written
-in a genotype file is never trusted: names are drawn as plain text, shortened, without control characters.
+`nas.visual.graph` says what a cell is, `cell_layout` where its parts stand, `genotype_figure` draws them. What is
+written in a genotype file is never trusted: names are drawn as plain text, shortened, without control characters.
 """
 
 from __future__ import annotations
@@ -17,17 +17,12 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Circle, FancyBboxPatch, PathPatch, Polygon
 from matplotlib.path import Path
 
-from nas.errors import NasError
-from nas.genotype import FIRST_NODE, Cell, Genotype
+from nas.genotype import FIRST_NODE, Genotype
 from nas.space import SearchSpace, get_space
+from nas.visual.graph import KINDS, OUTPUT, Strengths, genotype_graph
 from nas.visual.layout import Layout, Point, layered
 from nas.visual.look import FAMILIES, INK, MUTED, PANEL, PAPER, RULE, Family, family_of, plain, save_figure
 
-Strengths = Mapping[str, Sequence[Sequence[float]]]
-"""For "normal" and "expand": per intermediate node, the strength (alpha times beta, softmaxed) of each kept edge."""
-
-KINDS = ("normal", "expand")
-OUTPUT = "output"
 ROW, GAP, MARGIN, HEADER, LEGEND = 0.66, 0.2, 0.32, 0.72, 0.5
 MOST_STRETCH = 1.9
 """How far the rows of the shorter cell are pulled apart to stand beside the longer one."""
@@ -36,43 +31,6 @@ PALE, CHANGED = 0.28, "#FFF0B3"
 RADIUS = 0.235
 PILL_HEIGHT = 0.27
 THIN, THICK = 1.0, 5.5
-
-
-def genotype_graph(genotype: Genotype, kind: str, strengths: Strengths | None = None) -> nx.MultiDiGraph:
-    """A cell as a graph, for pictures and for analysis with networkx.
-
-    Nodes: 0 and 1, the outputs of the cells k-2 and k-1; 2, 3, ... the intermediate nodes; "output". Each has `role`
-    ("input", "intermediate", "output") and `label`. Edges carry `role`: "operation", with `primitive` and `strength`
-    (or None), or "concat".
-
-    Raises:
-        NasError: `kind` is neither "normal" nor "expand", or the strengths do not fit the genotype.
-    """
-    if kind not in KINDS:
-        raise NasError(f"a genotype has a normal and an expand cell, not {kind!r}")
-    nodes: Cell = getattr(genotype, kind)
-    shares = _matching(strengths, kind, nodes)
-    graph: nx.MultiDiGraph = nx.MultiDiGraph(kind=kind)
-    graph.add_node(0, role="input", label="cell k−2")
-    graph.add_node(1, role="input", label="cell k−1")
-    for node, edges in enumerate(nodes, start=FIRST_NODE):
-        graph.add_node(node, role="intermediate", label=str(node - FIRST_NODE))
-        for place, edge in enumerate(edges):
-            strength = None if shares is None else float(shares[node - FIRST_NODE][place])
-            graph.add_edge(edge.source, node, key=place, role="operation", primitive=edge.primitive, strength=strength)
-    graph.add_node(OUTPUT, role="output", label="output")
-    for node in getattr(genotype, f"{kind}_concat"):
-        graph.add_edge(node, OUTPUT, role="concat")
-    return graph
-
-
-def _matching(strengths: Strengths | None, kind: str, nodes: Cell) -> Sequence[Sequence[float]] | None:
-    if strengths is None:
-        return None
-    shares = strengths.get(kind)
-    if shares is None or [len(row) for row in shares] != [len(edges) for edges in nodes]:
-        raise NasError(f"strengths: the {kind} cell needs one number for each of its kept edges, node by node")
-    return shares
 
 
 def genotype_figure(

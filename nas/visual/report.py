@@ -32,12 +32,22 @@ from nas.visual import page
 from nas.visual.curves import column, draw_curves
 from nas.visual.detection import draw_attacks, draw_det, draw_histograms, gather_detection
 from nas.visual.film import Film, draw_frames, draw_overview, draw_trajectories, read_film
-from nas.visual.genotype import KINDS, genotype_figure
+from nas.visual.genotype import genotype_figure
+from nas.visual.graph import KINDS
 from nas.visual.look import render
 
 WORST = 6
 """Errors of each class that are listed."""
 LONGEST_SECONDS = 6.0
+TABLES = "recipe.yaml, environment.json, scores/eval.json or card.json"
+CARD_METRICS = (
+    ("EER, %", "eer", ".2f"),
+    ("min t-DCF", "min_tdcf", ".4f"),
+    ("mean EER over attacks, %", "average_eer", ".2f"),
+    ("minDCF", "min_dcf", ".4f"),
+    ("actDCF", "act_dcf", ".4f"),
+    ("Cllr", "cllr", ".4f"),
+)
 
 Waveforms = Mapping[str, np.ndarray]
 
@@ -58,6 +68,7 @@ class RunFacts:
     film: Film | None
     trials: Trials | None
     evaluation: Mapping[str, Any]
+    card: Mapping[str, Any]
 
     @property
     def best_dev_eer(self) -> float | None:
@@ -76,12 +87,14 @@ def gather_run(folder: str | Path) -> RunFacts:
     text = _text(folder, "recipe.yaml")
     try:
         recipe, environment = yaml.safe_load(text), json.loads(_text(folder, "environment.json"))
-        evaluation_file = folder / "scores" / "eval.json"
-        evaluation = json.loads(_text(folder, "scores/eval.json")) if evaluation_file.exists() else {}
+        evaluation, card = (
+            json.loads(_text(folder, name)) if (folder / name).exists() else {}
+            for name in ("scores/eval.json", "card.json")
+        )
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise NasError(f"{folder}: recipe.yaml, environment.json or scores/eval.json is damaged") from error
-    if not all(isinstance(part, dict) for part in (recipe, environment, evaluation)):
-        raise NasError(f"{folder}: recipe.yaml, environment.json or scores/eval.json is not a table of keys and values")
+        raise NasError(f"{folder}: {TABLES} is damaged") from error
+    if not all(isinstance(part, dict) for part in (recipe, environment, evaluation, card)):
+        raise NasError(f"{folder}: {TABLES} is not a table of keys and values")
     recipe = recipe_from(recipe).model_dump()
     history: tuple[dict[str, str], ...] = ()
     if (folder / "history.csv").exists():
@@ -102,6 +115,7 @@ def gather_run(folder: str | Path) -> RunFacts:
         film=read_film(folder) if has_film else None,
         trials=read_scores(scores, higher="bonafide") if scores.exists() else None,
         evaluation=evaluation,
+        card=card,
     )
 
 
@@ -188,6 +202,8 @@ def _comparison(facts: Sequence[RunFacts], labels: Sequence[str]) -> list[page.S
 
 def _run_sections(run: RunFacts, waveforms: Callable[[RunFacts, Sequence[str]], Waveforms]) -> list[page.Section]:
     sections = [page.Section("Summary", _summary(run))]
+    if run.card:
+        sections.append(page.Section("Result card", _card(run.card)))
     if run.genotype is not None:
         sections.append(page.Section("Genotype", _genotype(run, run.genotype)))
     if run.film is not None:
@@ -231,6 +247,31 @@ def _summary(run: RunFacts) -> str:
     if not isinstance(remarks, list):
         return body
     return body + "".join(page.paragraph(str(remark), "remark") for remark in remarks)
+
+
+def _card(card: Mapping[str, Any]) -> str:
+    """What is needed to believe and to repeat the result: metrics with intervals, size and speed, recipe and seed."""
+    metrics, model = (part if isinstance(part, dict) else {} for part in (card.get("metrics"), card.get("model")))
+    intervals = metrics.get("intervals")
+    intervals = intervals if isinstance(intervals, dict) else {}
+    rows = []
+    for label, key, form in CARD_METRICS:
+        ends = intervals.get(key)
+        between = " to ".join(_number(end, form) for end in ends) if isinstance(ends, list) else ""
+        rows.append([label, _number(metrics.get(key), form) or "not measured", between])
+    columns = 3 if intervals else 2  # intervals are there where a bootstrap was asked for
+    header = ["metric", "value", "interval"]
+    body = page.table(header[:columns], [row[:columns] for row in rows], "Evaluation")
+    facts = [
+        ("parameters", _number(model.get("parameters"), ",")),
+        ("multiply-accumulates an utterance", _number(model.get("macs"), ",")),
+        ("latency an utterance, ms", _number(model.get("latency_ms"), ".1f")),
+        ("threads", _number(model.get("threads"), ",")),
+        ("samples an utterance", _number(model.get("samples"), ",")),
+        ("seed", str(card.get("seed", ""))),
+        ("SHA-256 of the recipe", str(card.get("recipe_sha256") or "")),
+    ]
+    return body + page.table(["what", "value"], [[name, value] for name, value in facts if value], "Network and recipe")
 
 
 def _genotype(run: RunFacts, genotype: Genotype) -> str:

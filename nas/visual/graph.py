@@ -1,0 +1,129 @@
+"""A cell as a graph, for pictures and for analysis with networkx: paths, depth, receptive field in milliseconds."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import networkx as nx
+
+from nas.cost import GenotypeCost
+from nas.errors import NasError
+from nas.files import write_bytes
+from nas.frontends.sinc import SAMPLE_RATE
+from nas.genotype import FIRST_NODE, Cell, Genotype
+from nas.visual.look import plain
+
+Strengths = Mapping[str, Sequence[Sequence[float]]]
+"""For "normal" and "expand": per intermediate node, the strength (alpha times beta, softmaxed) of each kept edge."""
+
+KINDS = ("normal", "expand")
+OUTPUT = "output"
+GRAPH_FORMATS = (".graphml", ".json")
+
+
+def genotype_graph(
+    genotype: Genotype, kind: str, strengths: Strengths | None = None, cost: GenotypeCost | None = None
+) -> nx.MultiDiGraph:
+    """A cell as a graph.
+
+    Nodes: 0 and 1, the outputs of the cells k-2 and k-1; 2, 3, ... the intermediate nodes; "output". Each has `role`
+    ("input", "intermediate", "output"), `label` and `depth`, the most operations that lie between an input and it;
+    where a cost is given also `receptive_field_ms`, the length of the waveform that a frame of it sees in the network's
+    first cell of this kind. Edges carry `role`: "operation", with `primitive` and `strength` (or None), or "concat".
+
+    Raises:
+        NasError: `kind` is neither "normal" nor "expand", or the strengths do not fit the genotype.
+    """
+    if kind not in KINDS:
+        raise NasError(f"a genotype has a normal and an expand cell, not {kind!r}")
+    nodes: Cell = getattr(genotype, kind)
+    shares = _matching(strengths, kind, nodes)
+    graph: nx.MultiDiGraph = nx.MultiDiGraph(kind=kind)
+    graph.add_node(0, role="input", label="cell k−2", depth=0)
+    graph.add_node(1, role="input", label="cell k−1", depth=0)
+    for node, edges in enumerate(nodes, start=FIRST_NODE):
+        depth = 1 + max(graph.nodes[edge.source]["depth"] for edge in edges)
+        graph.add_node(node, role="intermediate", label=str(node - FIRST_NODE), depth=depth)
+        for place, edge in enumerate(edges):
+            strength = None if shares is None else float(shares[node - FIRST_NODE][place])
+            graph.add_edge(edge.source, node, key=place, role="operation", primitive=edge.primitive, strength=strength)
+    concat: tuple[int, ...] = getattr(genotype, f"{kind}_concat")
+    graph.add_node(OUTPUT, role="output", label="output", depth=max(graph.nodes[node]["depth"] for node in concat))
+    for node in concat:
+        graph.add_edge(node, OUTPUT, role="concat")
+    parts = [part for part in cost.parts if part.views and f"({kind})" in part.name] if cost else []
+    if parts:
+        for node, view in enumerate(parts[0].views):
+            graph.nodes[node]["receptive_field_ms"] = 1000 * view.samples / SAMPLE_RATE
+        graph.nodes[OUTPUT]["receptive_field_ms"] = 1000 * (parts[0].receptive_field or 0) / SAMPLE_RATE
+    return graph
+
+
+def _matching(strengths: Strengths | None, kind: str, nodes: Cell) -> Sequence[Sequence[float]] | None:
+    if strengths is None:
+        return None
+    shares = strengths.get(kind)
+    if shares is None or [len(row) for row in shares] != [len(edges) for edges in nodes]:
+        raise NasError(f"strengths: the {kind} cell needs one number for each of its kept edges, node by node")
+    return shares
+
+
+@dataclass(frozen=True)
+class CellPath:
+    """A way through a cell: the nodes from an input to the last one before the output, and the operations between."""
+
+    nodes: tuple[int, ...]
+    primitives: tuple[str, ...]
+
+    @property
+    def depth(self) -> int:
+        """Operations passed."""
+        return len(self.primitives)
+
+
+def cell_paths(graph: nx.MultiDiGraph) -> tuple[CellPath, ...]:
+    """Every way from an input of a cell to its output, shortest first; an input that nothing reads has none."""
+    found = [
+        CellPath(
+            tuple(edge[0] for edge in way), tuple(graph.edges[edge]["primitive"] for edge in way if edge[1] != OUTPUT)
+        )
+        for source in (0, 1)
+        for way in nx.all_simple_edge_paths(graph, source, OUTPUT)
+    ]
+    return tuple(sorted(found, key=lambda path: (path.depth, path.nodes, path.primitives)))
+
+
+def save_graph(
+    genotype: Genotype, path: str | Path, strengths: Strengths | None = None, cost: GenotypeCost | None = None
+) -> Path:
+    """Write both cells as one graph in two pieces, as .graphml (yEd, Gephi, Cytoscape) or .json (networkx, d3).
+
+    Nodes are named "normal 2", "expand output"; what is not known is left out. Returns the path.
+
+    Raises:
+        NasError: another suffix, strengths that do not fit, or a file that cannot be written.
+    """
+    path = Path(path)
+    if path.suffix.lower() not in GRAPH_FORMATS:
+        raise NasError(f"{path}: a graph ends in .graphml or .json, not {path.suffix or 'nothing'!r}")
+    whole: nx.MultiDiGraph = nx.MultiDiGraph()
+    for kind in KINDS:
+        graph = genotype_graph(genotype, kind, strengths, cost)
+        names = {node: f"{kind} {node}" for node in graph}
+        for node, data in graph.nodes(data=True):
+            whole.add_node(names[node], cell=kind, **data)
+        for source, target, data in graph.edges(data=True):
+            known = {key: value for key, value in data.items() if value is not None}
+            if "primitive" in known:
+                known["primitive"] = plain(known["primitive"])  # XML has no room for control characters
+            whole.add_edge(names[source], names[target], **known)
+    if path.suffix.lower() == ".json":
+        text = json.dumps(nx.node_link_data(whole, edges="links"), indent=1) + "\n"
+        return write_bytes(path, text.encode("utf-8"))
+    stream = io.BytesIO()
+    nx.write_graphml(whole, stream)
+    return write_bytes(path, stream.getvalue())

@@ -1,0 +1,94 @@
+"""A cell as a graph: every path, its depth, what its nodes see, and files that other programs read."""
+
+from __future__ import annotations
+
+import json
+import random
+from dataclasses import replace
+from itertools import pairwise
+
+import networkx as nx
+import pytest
+
+from nas.cost import genotype_cost
+from nas.errors import NasError
+from nas.genotype import Edge, Genotype
+from nas.space import get_space
+from nas.visual.graph import KINDS, OUTPUT, cell_paths, genotype_graph, save_graph
+
+SPACE = get_space("raw_waveform")
+GENOTYPES = [Genotype.random(SPACE, random.Random(seed)) for seed in range(20)]
+
+
+def ways(cell, node):
+    """All (nodes, primitives) from an input to a node, by the definition."""
+    if node < 2:
+        return [((node,), ())]
+    return [
+        ((*nodes, node), (*primitives, edge.primitive))
+        for edge in cell[node - 2]
+        for nodes, primitives in ways(cell, edge.source)
+    ]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_paths_and_depth_by_the_definition(kind):
+    for genotype in GENOTYPES:
+        graph = genotype_graph(genotype, kind)
+        cell, concat = getattr(genotype, kind), getattr(genotype, f"{kind}_concat")
+        expected = sorted(way for node in concat for way in ways(cell, node))
+        paths = cell_paths(graph)
+        assert sorted((path.nodes, path.primitives) for path in paths) == expected
+        assert [path.depth for path in paths] == sorted(path.depth for path in paths)
+        assert graph.nodes[OUTPUT]["depth"] == paths[-1].depth
+
+
+def test_what_nodes_see():
+    for genotype in GENOTYPES:
+        cost = genotype_cost(genotype, SPACE, channels=4, gru_hidden=8)
+        for kind in KINDS:
+            graph = genotype_graph(genotype, kind, cost=cost)
+            first = next(part for part in cost.parts if f"({kind})" in part.name)
+            seen = nx.get_node_attributes(graph, "receptive_field_ms")
+            assert set(seen) == set(graph)
+            assert seen[OUTPUT] == first.receptive_field / 16
+            for source, target in graph.edges():
+                assert seen[target] >= seen[source]
+    assert "receptive_field_ms" not in genotype_graph(GENOTYPES[0], "normal").nodes[0]
+
+
+def test_the_receptive_field_of_a_known_cell():
+    """One convolution of three frames after the other: each adds two frames, of six samples in the first cell."""
+    wide = next(name for name in SPACE.primitive_names if SPACE.primitive(name).complexity(4, 64).reach == 1)
+    nodes = tuple((Edge(wide, 1 if node == 2 else node - 1),) for node in range(2, 6))
+    genotype = Genotype(normal=nodes, expand=nodes)
+    graph = genotype_graph(genotype, "normal", cost=genotype_cost(genotype, SPACE, channels=4, gru_hidden=8))
+    seen = [graph.nodes[node]["receptive_field_ms"] for node in (1, 2, 3, 4, 5)]
+    assert [round(16 * (b - a)) for a, b in pairwise(seen)] == [12, 12, 12, 12]
+
+
+def test_files_can_be_read_back(tmp_path):
+    genotype = GENOTYPES[0]
+    cost = genotype_cost(genotype, SPACE)
+    strengths = {kind: [[0.25] * len(edges) for edges in getattr(genotype, kind)] for kind in KINDS}
+    markup = nx.read_graphml(save_graph(genotype, tmp_path / "cells.graphml", strengths, cost), force_multigraph=True)
+    content = json.loads(save_graph(genotype, tmp_path / "cells.json", strengths, cost).read_text())
+    listed = nx.node_link_graph(content, edges="links")
+    for graph in (markup, listed):
+        assert len(graph) == sum(len(genotype_graph(genotype, kind)) for kind in KINDS)
+        assert nx.number_weakly_connected_components(graph) >= 2
+        operations = [data for *_, data in graph.edges(data=True) if data["role"] == "operation"]
+        assert sorted(data["primitive"] for data in operations) == sorted(
+            edge.primitive for kind in KINDS for edges in getattr(genotype, kind) for edge in edges
+        )
+        assert all(data["strength"] == 0.25 for data in operations)
+        assert graph.nodes["expand output"]["receptive_field_ms"] > 0
+
+
+def test_hostile_names_make_whole_files(tmp_path):
+    evil = Edge('<x y="z">&\x00\x1b', 0)
+    genotype = replace(GENOTYPES[0], normal=((evil, evil), *GENOTYPES[0].normal[1:]))
+    graph = nx.read_graphml(save_graph(genotype, tmp_path / "cells.graphml"))
+    assert any(data.get("primitive", "").startswith('<x y="z">&') for *_, data in graph.edges(data=True))
+    with pytest.raises(NasError, match=r"ends in \.graphml or \.json"):
+        save_graph(genotype, tmp_path / "cells.gexf")
