@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+import typer
+
 from nas.cli.options import Output, Overrides, Quiet, RecipeArgument, SpaceFile, import_space, show_log
 
 
@@ -9,20 +13,34 @@ def search(
     recipe: RecipeArgument,
     output: Output,
     overrides: Overrides = None,
+    strategy: Annotated[
+        str | None, typer.Option(help="pcdarts, darts, random, evolution, tpe or nsga2; search.strategy.")
+    ] = None,
+    storage: Annotated[
+        str | None, typer.Option(help="Where the study is, for several machines: postgresql+psycopg://..., grpc://...")
+    ] = None,
     space_file: SpaceFile = None,
     quiet: Quiet = False,
 ) -> None:
-    """Search an architecture: bi-level optimisation of a supernet on the training partition.
+    """Search an architecture: bi-level optimisation of a supernet (pcdarts, darts), or trying genotypes.
 
-    Writes a run directory with the genotype taken (genotype.json), the genotype, alphas and betas of every epoch,
-    curves for TensorBoard and a log.
+    Writes a run directory with the genotype taken (genotype.json), the genotypes on the way, history.csv, a log, and
+    what the search cost (cost.json). A search that tries genotypes goes on when it is run again.
 
     Example: nas search raw_pcdarts/mel_fixed data.root=/data/LA --output runs/search
+
+    Example: nas search raw_pcdarts/mel_fixed data.root=/data/LA --strategy evolution --output runs/evolution
     """
     import nas
+    from nas.tuning.strategies import search as search_by_strategy
 
     import_space(space_file)
     show_log()
-    result = nas.search(nas.load_recipe(recipe, overrides or ()), output, progress=not quiet)
-    print(f"genotype of epoch {result.epoch}, dev EER {result.eer:.2f} %: {result.genotype_file}")
+    changes = [*(overrides or ()), *([f"search.strategy={strategy}"] if strategy else [])]
+    changed = nas.load_recipe(recipe, changes)
+    result = search_by_strategy(changed, output, not quiet, storage)
+    what = "epoch" if changed.search.strategy in ("pcdarts", "darts") else "trial"
+    print(f"genotype of {what} {result.epoch}, dev EER {result.eer:.2f} %: {result.genotype_file}")
+    if changed.search.black_box.objectives and what == "trial":
+        print(f"Pareto front: {result.folder / 'pareto.md'}")
     print(f"retrain it: nas train {recipe} --genotype {result.genotype_file} --output DIR")

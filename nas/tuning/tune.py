@@ -23,6 +23,7 @@ from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 
+from nas import processes
 from nas.config import Recipe
 from nas.errors import NasError
 from nas.files import write_text
@@ -71,6 +72,8 @@ def tune(
         NasError: bad ranges, a folder of another study, or what the runs themselves refuse.
     """
     ranges = read_ranges(recipe)
+    if processes.count() > 1:
+        raise NasError("a trial is run in one process; start nas tune several times with one --output or --storage")
     folder = open_folder(output, recipe, ("tune", "trials"))
     settings = recipe.tune
     study = open_study(
@@ -82,7 +85,7 @@ def tune(
     log = logging.getLogger("nas")
 
     def objective(trial: Trial) -> float:
-        changed = apply(recipe, suggest(trial, ranges))
+        changed = apply(recipe, suggest(trial, ranges) | {"engine.pictures": 0})
         place = folder / "trials" / f"{trial.number:04d}"
         return run_once(changed, place, pruning(trial), genotype, frontend, weights, progress)
 

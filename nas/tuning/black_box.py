@@ -1,0 +1,243 @@
+"""Architecture search by trying genotypes: random, regularised evolution, TPE, or NSGA-II for several objectives.
+
+The run directory is that of a search (docs/runs.md), with
+
+study.journal      the study, unless it is on a database
+history.csv        a row a trial: dev EER, the best so far, seconds, parameters, MACs
+genotypes/         trial_NNNN.json of every finished trial
+trials/NNNN/       the run directory of each training
+cost.json          what the search cost
+pareto.*, pareto/  with several objectives: the front, every point a genotype file
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import random
+from pathlib import Path
+from typing import Any
+
+import torch
+from optuna.study import Study
+from optuna.trial import FrozenTrial, Trial, TrialState
+
+from nas import processes
+from nas.config import RawPCDartsNetwork, Recipe
+from nas.errors import NasError
+from nas.files import write_text
+from nas.genotype import Genotype
+from nas.networks.raw_pcdarts import require_samples
+from nas.space import get_space
+from nas.training.engine import seed_everything
+from nas.training.inputs import open_inputs
+from nas.training.run import Run
+from nas.training.search import SearchResult
+from nas.training.train import build_network, train
+from nas.tuning.encoding import Encoding, kinds_of
+from nas.tuning.folder import open_folder
+from nas.tuning.objectives import cost_of, measure
+from nas.tuning.one_shot import OneShot
+from nas.tuning.pareto import write_front
+from nas.tuning.plots import draw_study
+from nas.tuning.proxies import get_proxy
+from nas.tuning.ranges import apply
+from nas.tuning.samplers import make_sampler
+from nas.tuning.spending import Spending
+from nas.tuning.study import HEARTBEAT_SECONDS, open_storage, open_study, run_study
+
+JOURNAL = "study.journal"
+
+
+def search_black_box(
+    recipe: Recipe,
+    output: str | Path,
+    storage: str | None = None,
+    progress: bool = True,
+    heartbeat: int = HEARTBEAT_SECONDS,
+) -> SearchResult:
+    """Try genotypes until the study has `search.black_box.trials` trials; run again to go on, or to help.
+
+    Args:
+        recipe: whose `search.strategy` is random, evolution, tpe or nsga2.
+        output: run directory; new, empty, or that of the same recipe.
+        storage: where the study is, for several machines; `study.journal` in the folder by default.
+        progress: whether to show progress bars.
+        heartbeat: as of `open_storage`.
+
+    Raises:
+        NasError: bad input, or a folder that holds something else.
+    """
+    encoding = _require(recipe)
+    settings = recipe.search.black_box
+    judge = OneShot(settings.supernet, recipe) if settings.evaluate == "one-shot" and settings.supernet else None
+    run = _open_run(output, recipe)
+    sampler = make_sampler(
+        recipe.search.strategy,
+        recipe.seed,
+        encoding,
+        settings.population,
+        min(settings.tournament, settings.population),
+    )
+    study = open_study(
+        recipe.name,
+        open_storage(storage or run.folder / JOURNAL, heartbeat),
+        sampler,
+        objectives=1 + len(settings.objectives),
+    )
+    if settings.warm_start is not None:
+        warm_start(study, encoding, recipe)
+
+    def objective(trial: Trial) -> tuple[float, ...]:
+        genotype = encoding.suggest(trial)
+        known = _tried_before(study, trial)
+        if known is not None:
+            # Trainings repeat to the bit, so the network need not be trained again.
+            trial.set_user_attr("repeats", known.number)
+            return tuple(known.values)
+        if judge is not None:
+            eer = judge.eer(genotype)
+        else:
+            short = apply(recipe, {"train.epochs": settings.epochs, "engine.pictures": 0})
+            eer = train(short, genotype, run.folder / "trials" / f"{trial.number:04d}", progress=progress).eer
+        return eer, *(measure(name, genotype, recipe) for name in settings.objectives)
+
+    def after(trial: FrozenTrial) -> None:
+        genotype = encoding.genotype(trial.params)
+        genotype.save(run.folder / "genotypes" / f"trial_{trial.number:04d}.json")
+        best = min(_complete(study), key=_rank)
+        encoding.genotype(best.params).save(run.folder / "genotype.json")
+        _write_progress(run, study, recipe, encoding)
+        costs = "".join(f", {n} {v:.6g}" for n, v in zip(settings.objectives, trial.values[1:], strict=True))
+        run.log(f"trial {trial.number}: dev EER {trial.values[0]:.2f} %{costs}; best {best.values[0]:.2f} %")
+
+    run_study(study, objective, settings.trials, after)
+    best = min(_complete(study), key=_rank)
+    genotype = encoding.genotype(best.params)
+    genotype.save(run.folder / "genotype.json")
+    _write_progress(run, study, recipe, encoding)
+    if settings.objectives:
+        write_front(study, encoding, settings.objectives, str(run.folder / "recipe.yaml"), run.folder)
+    else:
+        draw_study(study, run.folder / "plots")
+    run.log(f"genotype of trial {best.number}: {genotype}")
+    return SearchResult(genotype, best.number, float(best.values[0]), run.folder)
+
+
+def warm_start(study: Study, encoding: Encoding, recipe: Recipe) -> list[Genotype]:
+    """Rank a random sample of genotypes by a training-free proxy, and have the best tried first.
+
+    Does nothing in a study that has begun. Returns the genotypes, the best first.
+    """
+    settings = recipe.search.black_box
+    assert settings.warm_start is not None
+    if study.get_trials(deepcopy=False):
+        return []
+    proxy = get_proxy(settings.warm_start)
+    chance = random.Random(recipe.seed)
+    sample = {str(g): g for g in (Genotype.random(encoding.space, chance) for _ in range(settings.warm_samples))}
+    # The other kind of cell follows the searched one, where only one kind varies.
+    genotypes = {str(g): g for g in (encoding.genotype(encoding.parameters(g)) for g in sample.values())}
+    waveforms, labels = proxy_batch(recipe)
+    scores = {}
+    for name, genotype in genotypes.items():
+        seed_everything(recipe.seed)
+        network: Any = build_network(recipe, genotype)
+        scores[name] = proxy(network, waveforms, labels)
+    ranked = sorted(genotypes, key=lambda name: -scores[name])[: settings.warm_trials]
+    for name in ranked:
+        study.enqueue_trial(encoding.parameters(genotypes[name]), user_attrs={settings.warm_start: scores[name]})
+    return [genotypes[name] for name in ranked]
+
+
+def proxy_batch(recipe: Recipe) -> tuple[torch.Tensor, torch.Tensor]:
+    """Waveforms [B, T] and labels [B] of training utterances, drawn by the seed, for proxies."""
+    from nas.data.batches import Batches
+
+    inputs = open_inputs(recipe, ("train",))
+    size, indices = recipe.train.batch_size, inputs.partitions["train"]
+    batches = Batches(inputs.store, indices, size, recipe.data.samples, shuffle=True, seed=recipe.seed)
+    batch = next(iter(batches.epoch(0)))
+    return batch.waveforms, batch.labels
+
+
+def _require(recipe: Recipe) -> Encoding:
+    """The genotypes that the recipe searches.
+
+    Raises:
+        NasError: settings that do not go together.
+    """
+    settings, strategy, network = recipe.search.black_box, recipe.search.strategy, recipe.network
+    if not isinstance(network, RawPCDartsNetwork):
+        raise NasError(f"network.name: a search needs raw-pcdarts, not {network.name!r}")
+    require_samples(recipe.data.samples, network.cells)
+    if processes.count() > 1:
+        raise NasError(f"strategy {strategy} runs a trial in one process; start several workers with one --storage")
+    if settings.objectives and strategy not in ("nsga2", "random"):
+        raise NasError(f"search.black_box.objectives needs strategy nsga2 (or random), not {strategy}")
+    if len(set(settings.objectives)) != len(settings.objectives):
+        raise NasError("search.black_box.objectives names one twice")
+    if (settings.evaluate == "one-shot") != (settings.supernet is not None):
+        raise NasError(
+            "search.black_box.supernet, the run directory of a bi-level search, goes with evaluate: one-shot, and only "
+            "with it"
+        )
+    if network.learnable and settings.evaluate == "training":
+        raise NasError(
+            f"network.learnable: strategy {strategy} trains genotypes without a search that would learn the front-end; "
+            "set it to false"
+        )
+    if settings.warm_start is not None:
+        get_proxy(settings.warm_start)
+    return Encoding(get_space(recipe.space), kinds_of(network.cells))
+
+
+def _open_run(output: str | Path, recipe: Recipe) -> Run:
+    """A new run directory, or the one that is gone on with."""
+    if not (Path(output) / "recipe.yaml").exists():
+        return Run.create(output, "search", recipe)
+    return Run.open(open_folder(output, recipe, ("search", "black_box", "trials")))
+
+
+def _complete(study: Study) -> list[FrozenTrial]:
+    return study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+
+
+def _rank(trial: FrozenTrial) -> tuple[float, ...]:
+    """The lowest EER first; then the other objectives, and the earliest."""
+    return (*trial.values, trial.number)
+
+
+def _tried_before(study: Study, trial: Trial) -> FrozenTrial | None:
+    """The first complete trial of the same genotype."""
+    return next((other for other in _complete(study) if other.params == trial.params), None)
+
+
+def _write_progress(run: Run, study: Study, recipe: Recipe, encoding: Encoding) -> None:
+    """history.csv and cost.json."""
+    settings = recipe.search.black_box
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["trial", "dev_eer", "best_dev_eer", "seconds", "trained", "parameters", "macs"])
+    best, seconds, trained = float("inf"), 0.0, 0
+    for trial in study.get_trials(deepcopy=False):
+        # What a trial cost that failed was spent all the same.
+        took = trial.duration.total_seconds() if trial.duration else 0.0
+        seconds += took
+        if trial.state != TrialState.COMPLETE:
+            continue
+        best, cost = min(best, trial.values[0]), cost_of(encoding.genotype(trial.params), recipe)
+        new = int(settings.evaluate == "training" and "repeats" not in trial.user_attrs)
+        trained += new
+        row = [trial.number, trial.values[0], best, round(took, 2), new, cost.parameters, cost.macs]
+        writer.writerow(row)
+    write_text(run.folder / "history.csv", text.getvalue())
+    before = Spending.read(Path(settings.supernet)) if settings.supernet else None
+    Spending(
+        recipe.search.strategy,
+        seconds,
+        trained,
+        supernets_trained=1 if settings.supernet else 0,
+        supernet_seconds=before.seconds if before else None,
+        trials=len(_complete(study)),
+    ).write(run.folder)
