@@ -97,25 +97,31 @@ def embedded_corpus(
         )
     if not 0.25 <= seconds <= 60:
         raise NasError(f"utterances of the embedded corpus last 0.25 s to 60 s, not {seconds}")
+    table = embedded_table(seed, speakers, utterances)
+    return table, [embedded_waveform(seed, utterance, seconds) for utterance in table]
+
+
+def embedded_table(seed: int, speakers: int = 20, utterances: int = 16) -> tuple[Utterance, ...]:
+    """The utterances of `embedded_corpus`, which are made one by one by `embedded_waveform`."""
     table: list[Utterance] = []
-    waveforms: list[np.ndarray] = []
-    spoofed_so_far = dict.fromkeys(PARTITIONS, 0)
     for index, partition in enumerate(_partitions(speakers)):
-        speaker = _draw_speaker(seed, f"EMB_{index:04d}")
         attacks = [name for name in ATTACKS if partition == "eval" or name not in EVALUATION_ONLY]
         for number in range(utterances):
-            name = f"{speaker.name}_{number:03d}"
-            random = generator_for(seed, name)
-            waveform = _speak(speaker, seconds * random.uniform(0.8, 1.2), random)
-            attack = "-"
-            if number % 2:
-                attack = attacks[spoofed_so_far[partition] % len(attacks)]
-                spoofed_so_far[partition] += 1
-                waveform, _ = get_attack(attack).function(waveform, random, random, **ATTACKS[attack])
-            waveforms.append(_finish(waveform, random))
-            key = "spoof" if number % 2 else "bonafide"
-            table.append(Utterance(Path(f"{name}.wav"), name, speaker.name, attack, key, partition))
-    return tuple(table), waveforms
+            name, key = f"EMB_{index:04d}_{number:03d}", "spoof" if number % 2 else "bonafide"
+            spoofed = sum(row.partition == partition and row.key == "spoof" for row in table)
+            attack = attacks[spoofed % len(attacks)] if number % 2 else "-"
+            table.append(Utterance(Path(f"{name}.wav"), name, name[:8], attack, key, partition))
+    return tuple(table)
+
+
+def embedded_waveform(seed: int, utterance: Utterance, seconds: float = 1.25) -> np.ndarray:
+    """An utterance of `embedded_table`, float32 [T] at 16 kHz; a function of the seed and its name alone."""
+    random = generator_for(seed, utterance.utterance)
+    waveform = _speak(_draw_speaker(seed, utterance.speaker), seconds * random.uniform(0.8, 1.2), random)
+    if utterance.key == "spoof":
+        attack = get_attack(utterance.attack).function
+        waveform, _ = attack(waveform, random, random, **ATTACKS[utterance.attack])
+    return _finish(waveform, random)
 
 
 def _partitions(speakers: int) -> list[str]:

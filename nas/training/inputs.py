@@ -14,7 +14,7 @@ from nas import processes
 from nas.config import Data, Recipe
 from nas.data.augment import Augmentation
 from nas.data.batches import Batch, Batches
-from nas.data.embedded import embedded_corpus
+from nas.data.embedded import embedded_table, embedded_waveform
 from nas.data.readers import read, require_both_classes
 from nas.data.split import halves_from_protocols, split_halves, subset
 from nas.data.store import WaveformStore
@@ -38,10 +38,8 @@ def open_inputs(recipe: Recipe, partitions: tuple[str, ...]) -> Inputs:
     """
     data = recipe.data
     if data.layout == "embedded":
-        table, waveforms = _embedded()
-        utterances = _choose(table, recipe, partitions)
-        row = {utterance: index for index, utterance in enumerate(table)}
-        store = WaveformStore.from_arrays(utterances, [waveforms[row[utterance]] for utterance in utterances])
+        utterances = _choose(embedded_table(seed=0), recipe, partitions)
+        store = WaveformStore.from_arrays(utterances, [_embedded(utterance) for utterance in utterances])
     else:
         table = read(data.layout, _root(data), partitions=partitions)
         for partition in partitions:
@@ -111,6 +109,7 @@ class TrainingBatches:
             drop_last=True,
             rank=processes.rank(),
             world_size=processes.count(),
+            normalisation=data.normalise,
         )
 
     def __len__(self) -> int:
@@ -142,10 +141,10 @@ def require_batch(count: int, batch_size: int, where: str) -> None:
         )
 
 
-@lru_cache(maxsize=1)
-def _embedded() -> tuple[tuple[Utterance, ...], list[np.ndarray]]:
-    """The embedded corpus, made once for a search, a training and an evaluation in one process."""
-    return embedded_corpus(seed=0)
+@lru_cache(maxsize=1024)
+def _embedded(utterance: Utterance) -> np.ndarray:
+    """An embedded utterance, made once for a search, a training and an evaluation in one process."""
+    return embedded_waveform(0, utterance)
 
 
 def _choose(table: tuple[Utterance, ...], recipe: Recipe, partitions: tuple[str, ...]) -> tuple[Utterance, ...]:

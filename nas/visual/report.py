@@ -19,7 +19,7 @@ import yaml
 from nas.config import recipe_from
 from nas.cost import genotype_cost
 from nas.data.decode import decode
-from nas.data.embedded import embedded_corpus
+from nas.data.embedded import embedded_table, embedded_waveform
 from nas.data.readers import read
 from nas.errors import NasError
 from nas.files import write_text
@@ -233,7 +233,8 @@ def _summary(run: RunFacts) -> str:
     if found.get("min_tdcf") is not None:
         entries.append(("min t-DCF", _number(found["min_tdcf"], ".4f")))
     if found.get("worst_attack"):
-        entries.append(("worst attack", f"{found['worst_attack']}, {_number(found.get('worst_attack_eer'), '.2f')} %"))
+        entries.append(("worst attack", str(found["worst_attack"])))
+        entries.append(("EER against it", f"{_number(found.get('worst_attack_eer'), '.2f')} %"))
     body = page.numbers(entries)
     data = run.recipe.get("data")
     if isinstance(data, dict):
@@ -392,9 +393,9 @@ def find_waveforms(run: RunFacts, utterances: Sequence[str]) -> Waveforms:
     wanted, found = set(utterances), {}
     try:
         if data.get("layout") == "embedded":
-            for utterance, waveform in zip(*embedded_corpus(seed=0), strict=True):
+            for utterance in embedded_table(seed=0):
                 if utterance.utterance in wanted:
-                    found[utterance.utterance] = waveform
+                    found[utterance.utterance] = embedded_waveform(0, utterance)
         elif data.get("root"):
             for utterance in read(str(data.get("layout")), Path(str(data["root"])), partitions=("eval",)):
                 if utterance.utterance in wanted:
