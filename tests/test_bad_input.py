@@ -87,7 +87,7 @@ def refused(result: subprocess.CompletedProcess[str], *words: str) -> None:
         assert word in message, message
 
 
-SMALL = ["search.batch_size=2", "search.epochs=2"]
+SMALL = ["search.batch_size=2", "search.epochs=2", "data.subset={}"]
 
 
 @pytest.fixture
