@@ -34,6 +34,12 @@ def is_first() -> bool:
     return rank() == 0
 
 
+def part() -> None:
+    """Leave the group, at the end of the program."""
+    if count() > 1:
+        dist.destroy_process_group()
+
+
 def restarted() -> bool:
     """Whether torchrun has started these processes anew, because one of them had ended."""
     return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import random
 from collections.abc import Iterable
@@ -46,6 +47,9 @@ def start_engine(recipe: Recipe) -> Accelerator:
     # Accelerate keeps one global state; a second run in this process may want another precision.
     AcceleratorState._reset_state(reset_partial_state=True)
     accelerator = Accelerator(cpu=on_cpu, mixed_precision=_PRECISION[precision])
+    if processes.count() > 1:
+        atexit.unregister(processes.part)
+        atexit.register(processes.part)
     seed_everything(recipe.seed)
     return accelerator
 

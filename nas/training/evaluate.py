@@ -7,6 +7,7 @@ from typing import Literal
 
 import numpy as np
 
+from nas import processes
 from nas.errors import NasError
 from nas.files import write_text
 from nas.metrics import Evaluation, Trials, evaluate_trials, read_asv_scores, read_scores, write_scores
@@ -27,7 +28,7 @@ def evaluate_run(
     progress: bool = True,
 ) -> Evaluation:
     """Score a partition with the best network of a train run; write scores/PARTITION.txt and .json into the run, and
-    its result card (card.md, card.json) for "eval".
+    its result card (card.md, card.json) for "eval". Several processes share the scoring.
 
     Args:
         folder: the run directory.
@@ -61,6 +62,8 @@ def evaluate_run(
         speaker=np.array([u.speaker for u in utterances]),
     )
     evaluation = evaluate_trials(trials, asv, bootstrap)
+    if not processes.is_first():
+        return evaluation
     write_scores(run.folder / "scores" / f"{partition}.txt", trials)
     write_text(run.folder / "scores" / f"{partition}.json", evaluation.to_json())
     if partition == "eval":
