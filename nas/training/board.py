@@ -6,6 +6,7 @@ or changes the network: a run is the same bits with and without it.
 
 from __future__ import annotations
 
+import textwrap
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -36,6 +37,8 @@ from nas.visual.look import plain
 from nas.visual.weights import draw_weights
 
 SHOWN_ELSEWHERE = ("epoch", "learning_rate")
+BLOCK = "    "
+"""Before every line, makes a block of Markdown that nothing inside can end."""
 
 
 class Board:
@@ -61,9 +64,8 @@ class Board:
         self.optimizers: dict[str, GradientNorm] = {}
         self.folder = run.folder / "tensorboard"
         self.writer = SummaryWriter(str(self.folder), purge_step=first_epoch)
-        # Four blanks make a block that nothing inside can end.
-        self.writer.add_text("recipe", "\n".join(f"    {line}" for line in self.recipe.to_yaml().splitlines()))
-        self.writer.add_custom_scalars(dict(layout(run.kind)))
+        self.writer.add_text("recipe", textwrap.indent(self.recipe.to_yaml(), BLOCK))
+        self.writer.add_custom_scalars(layout(run.kind, self.recipe))
         self.seconds = time.perf_counter() - started
 
     def __enter__(self) -> Board:
@@ -107,7 +109,7 @@ class Board:
             self.writer.add_scalar(f"search/entropy_{kind}", film.entropy(kind).mean(), epoch)
             self.writer.add_scalar(f"search/parameter_free_{kind}", film.parameter_free(kind)[0], epoch)
             self.writer.add_histogram(f"alpha/{kind}", alpha[kind].ravel(), epoch)
-        self.writer.add_text("genotype", f"    {genotype}", epoch)
+        self.writer.add_text("genotype", textwrap.indent(textwrap.fill(str(genotype), 100), BLOCK), epoch)
         if self.pictured(epoch):
             for kind in KINDS:
                 self._picture(f"alpha_map/{kind}", draw_weights(film, kind), epoch)
@@ -182,15 +184,15 @@ class Board:
         best = min(rows, key=lambda row: float(row["dev_eer"]))
         found = (float(best["dev_eer"]), float(best["epoch"]), float(rows[-1]["train_loss"]))
         metrics = dict(zip(HPARAMS, found, strict=True))
-        sections = {"name", "seed", "space", "data", "network", self.run.kind}
-        values = self.recipe.model_dump(mode="json", include=sections)
+        sections = dict.fromkeys(("name", "seed", "space", "network", "supernet", self.run.kind), True)
+        values = self.recipe.model_dump(mode="json", include={**sections, "data": {"layout", "samples"}})
         for summary in hparams({"kind": self.run.kind, **_flat(values)}, metrics):
             self.writer._get_file_writer().add_summary(summary)
         for name, value in metrics.items():
             self.writer.add_scalar(name, value, int(rows[-1]["epoch"]))
 
     def _picture(self, tag: str, figure: Figure, epoch: int) -> None:
-        figure.set_dpi(80)
+        figure.set_dpi(100)
         self.writer.add_figure(tag, figure, epoch)
 
 

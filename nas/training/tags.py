@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
+
 from nas.config import RawPCDartsNetwork, Recipe
 from nas.frontends.sinc import Scale
 from nas.supernet.architecture import KINDS
@@ -57,36 +59,41 @@ def promised_tags(kind: str, recipe: Recipe) -> dict[str, set[str]]:
         "histograms": histograms,
         "audio": {f"worst_{key}/{rank}" for key in ("bonafide", "spoof") for rank in range(1, HEARD + 1)},
         "text": {"recipe", "worst"} | ({"genotype"} if searched else set()),
-        "custom_scalars": {page for page, _ in layout(kind)},
+        "custom_scalars": set(layout(kind, recipe)),
         "projector": {"embeddings"},
     }
 
 
-def layout(kind: str) -> list[tuple[str, dict[str, list[Any]]]]:
-    """The charts of the first page, in order: what everybody looks at, the search, the machine."""
+def layout(kind: str, recipe: Recipe) -> dict[str, dict[str, list[Any]]]:
+    """The charts of the first page: what everybody looks at, the search, the machine.
+
+    Charts of the same name are the same for a search and a training: TensorBoard joins the pages of all runs, and would
+    show two that differ one after the other.
+    """
+    names = [name for group in OPTIMIZERS.values() for name in group]
     start = {
-        "loss": ["loss/train", "loss/dev", *(["loss/architecture"] if kind == "search" else [])],
+        "loss": ["loss/train", "loss/dev"],
         "EER on dev, %": ["eer/dev"],
         "accuracy, %": ["accuracy/train", "accuracy/dev"],
-        "min t-DCF on dev": ["tdcf/dev"],
     }
     search = {
-        "entropy of the edges (undecided: high)": [f"search/entropy_{cell}" for cell in KINDS],
-        "operations without weights (1: collapsed)": [f"search/parameter_free_{cell}" for cell in KINDS],
+        "entropy of the edges, nats (high: undecided)": [f"search/entropy_{cell}" for cell in KINDS],
+        "share of operations without weights (1: collapsed)": [f"search/parameter_free_{cell}" for cell in KINDS],
+        "loss of the architecture steps": ["loss/architecture"],
     }
-    optimizers = OPTIMIZERS[kind]
     machine = {
-        "learning rate": [f"learning_rate/{name}" for name in optimizers],
-        "gradient norm": [f"gradient_norm/{name}" for name in optimizers],
+        "learning rate": [f"learning_rate/{name}" for name in names],
+        "gradient norm": [f"gradient_norm/{name}" for name in names],
         "utterances a second": ["throughput/utterances_per_second"],
-        "GPU memory, GiB": ["gpu_memory/peak_gib"],
     }
-    pages = [("1 does it learn", start), ("2 the search", search), ("3 the machine", machine)]
-    return [
-        (title, {chart: ["Multiline", tags] for chart, tags in charts.items()})
-        for title, charts in pages
-        if kind == "search" or charts is not search
-    ]
+    if recipe.data.asv_scores:
+        start["min t-DCF on dev"] = ["tdcf/dev"]
+    if torch.cuda.is_available():
+        machine["GPU memory, peak, GiB"] = ["gpu_memory/peak_gib"]
+    pages = {"1 Does it learn?": start, "2 The search": search, "3 The machine": machine}
+    if kind != "search":
+        del pages["2 The search"]
+    return {title: {chart: ["Multiline", tags] for chart, tags in charts.items()} for title, charts in pages.items()}
 
 
 def learnt_scale(recipe: Recipe) -> Scale | None:

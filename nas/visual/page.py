@@ -83,9 +83,14 @@ def numbers(entries: Sequence[tuple[str, str]]) -> str:
     """The few figures that a reader looks for first, large."""
     return (
         '<dl class="numbers">'
-        + "".join(f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>" for name, value in entries)
+        + "".join(f"<div><dt>{escape(name)}</dt><dd>{_breakable(value)}</dd></div>" for name, value in entries)
         + "</dl>"
     )
+
+
+def _breakable(text: str) -> str:
+    """Text that a narrow screen may break after an underscore rather than anywhere."""
+    return escape(text).replace("_", "_<wbr>")
 
 
 def preformatted(text: str, label: str) -> str:

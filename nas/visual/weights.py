@@ -11,6 +11,7 @@ from nas.visual.film import Film, edge_name
 from nas.visual.look import INK, MUTED, plain
 
 KEPT = "#D55E00"
+LEAST_SPAN = 0.01
 
 
 def draw_weights(film: Film, kind: str, at: int = -1) -> Figure:
@@ -18,7 +19,13 @@ def draw_weights(film: Film, kind: str, at: int = -1) -> Figure:
     space, at = film.space, at % len(film.epochs)
     figure = Figure(figsize=(6.4, 4.6), layout="constrained")
     axes = figure.subplots()
-    image = axes.imshow(film.alpha[kind][at], aspect="auto", cmap="cividis", vmin=0, interpolation="nearest")
+    alpha = film.alpha[kind][at]
+    # Around what an undecided edge has, and not narrower than what can be told from it.
+    even = 1 / alpha.shape[1]
+    span = max(float(np.abs(alpha - even).max()), LEAST_SPAN)
+    image = axes.imshow(
+        alpha, aspect="auto", cmap="cividis", vmin=max(even - span, 0), vmax=even + span, interpolation="nearest"
+    )
     rows = {edge: row for row, edge in enumerate(space.topology.edges)}
     columns = {name: column for column, name in enumerate(space.primitive_names)}
     nodes: Cell = getattr(film.genotypes[at], kind)
