@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from nas.space import SearchSpace, get_space, register
     from nas.training.evaluate import evaluate_run as evaluate
     from nas.training.evaluate import evaluate_scores
+    from nas.training.finetune import finetune
     from nas.training.resume import resume
     from nas.training.search import SearchResult, search
     from nas.training.train import TrainResult, load, train
@@ -26,6 +27,7 @@ __all__ = [
     "TrainResult",
     "evaluate",
     "evaluate_scores",
+    "finetune",
     "get_space",
     "load",
     "load_published",
@@ -45,6 +47,7 @@ _HOMES = {
     "TrainResult": "nas.training.train",
     "evaluate": "nas.training.evaluate:evaluate_run",
     "evaluate_scores": "nas.training.evaluate",
+    "finetune": "nas.training.finetune",
     "get_space": "nas.space",
     "load": "nas.training.train",
     "load_published": "nas.networks.published",

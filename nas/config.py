@@ -52,6 +52,8 @@ class Data(Section):
     """Attacks that training and development do without; evaluation keeps them."""
     augment: list[dict[str, Any]] = []
     """Augmentations of training batches, in order: {name: ..., probability: ..., SETTING: ...}."""
+    normalise: Literal["none", "peak", "rms", "standard"] = "none"
+    """What every waveform is scaled to: its largest sample 1, its root mean square 0.1, or mean 0 and variance 1."""
     cache: str | None = None
     """Folder of the decoded waveforms; null keeps them in memory."""
     asv_scores: str | None = None
@@ -200,8 +202,16 @@ class Train(Section):
     """Epochs after which a step schedule multiplies the learning rate by ..."""
     step_factor: Rate = 0.5
     weight_decay: Decay = 3e-4
-    freeze_norms: bool = False
-    """Whether batch normalisations keep the statistics of the weights that fine-tuning starts from."""
+    load: Annotated[list[str], Field(min_length=1)] = ["*"]
+    """Patterns of the weights that fine-tuning takes from --weights: "encoder.*" ..."""
+    reinitialise: list[str] = []
+    """... but for those that match one of these, which start as they do from scratch: "output.*"."""
+    freeze: list[str] = []
+    """Patterns of the parameters that are not trained."""
+    freeze_norms: bool | list[str] = False
+    """Which batch normalisations keep the statistics they come with: all of them, or patterns of their names."""
+    patience: NotNegative = 0
+    """Epochs in a row without a better one after which a training ends; 0 for never."""
     select: Selection = "dev_eer"
     """Which epoch's weights are kept as best: lowest EER (default) or highest accuracy (paper) on development."""
 

@@ -22,13 +22,10 @@ def train(
         Path | None,
         typer.Option(help="Learnt front-end, if it does not lie beside the genotype as *.frontend.safetensors."),
     ] = None,
-    weights: Annotated[
-        Path | None, typer.Option(help="Published weights of a hand-made network to start from (fine-tuning).")
-    ] = None,
     space_file: SpaceFile = None,
     quiet: Quiet = False,
 ) -> None:
-    """Train the network of a genotype from scratch, or a hand-made network, and keep the best epoch.
+    """Train the network of a genotype, or a hand-made network, from scratch, and keep the best epoch.
 
     Example: nas train raw_pcdarts/mel_fixed data.root=/data/LA --genotype runs/search/genotype.json --output runs/train
 
@@ -39,6 +36,6 @@ def train(
     import_space(space_file)
     show_log()
     changed = nas.load_recipe(recipe, overrides or ())
-    result = nas.train(changed, genotype, output, frontend, weights, progress=not quiet)
+    result = nas.train(changed, genotype, output, frontend, progress=not quiet)
     print(f"best epoch {result.epoch}, dev EER {result.eer:.2f} %: {result.folder}")
     print(f"score it: nas evaluate {result.folder}")

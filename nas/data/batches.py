@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from nas.data.normalisation import Normalisation, normalise
 from nas.data.store import WaveformStore
 from nas.errors import NasError
 
@@ -47,6 +48,7 @@ class Batches:
         drop_last: leave out the incomplete step at the end, so that every process has the same number of full batches.
             Otherwise the processes share it; where it has fewer utterances than processes, the last ones make no batch.
         rank, world_size: this process and how many there are.
+        normalisation: of every crop by itself, see `nas.data.normalisation`.
         prefetch: batches that a background thread prepares ahead; 0 prepares each when it is asked for.
 
     Raises:
@@ -65,6 +67,7 @@ class Batches:
         drop_last: bool = False,
         rank: int = 0,
         world_size: int = 1,
+        normalisation: Normalisation = "none",
         prefetch: int = 2,
     ) -> None:
         if batch_size < 1:
@@ -80,6 +83,7 @@ class Batches:
         self.batch_size, self.samples = batch_size, samples
         self.shuffle, self.seed, self.crop, self.drop_last = shuffle, seed, crop, drop_last
         self.rank, self.world_size, self.prefetch = rank, world_size, prefetch
+        self.normalisation: Normalisation = normalisation
 
     def __len__(self) -> int:
         """Batches of this process in an epoch."""
@@ -109,7 +113,7 @@ class Batches:
         return order[mine], starts[mine]
 
     def _make(self, rows: np.ndarray, starts: np.ndarray) -> Batch:
-        waveforms = self.store.batch(rows, self.samples, starts)
+        waveforms = normalise(self.store.batch(rows, self.samples, starts), self.normalisation)
         labels = torch.from_numpy(self.store.labels[rows]).to(waveforms.device)
         return Batch(waveforms, labels, torch.from_numpy(rows.copy()))
 

@@ -166,7 +166,8 @@ def read_state(path: str | Path) -> dict[str, Tensor]:
     return dict(content)
 
 
-def _listed(names: list[str]) -> str:
+def listed(names: list[str]) -> str:
+    """The first names, and how many more there are."""
     return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 
@@ -207,8 +208,8 @@ def load_published(name: str, weights: str | Path | Mapping[str, Tensor], **opti
             raise NasError(f"{source}: {key} holds values that are not finite")
         renamed[new] = value
     if surplus:
-        raise NasError(f"{source} has entries that {name} does not have: {_listed(surplus)}")
+        raise NasError(f"{source} has entries that {name} does not have: {listed(surplus)}")
     if missing := [key for key in ours if key not in renamed]:
-        raise NasError(f"{source} lacks entries that {name} needs: {_listed(missing)}")
+        raise NasError(f"{source} lacks entries that {name} needs: {listed(missing)}")
     network.load_state_dict(renamed)
     return network.eval()

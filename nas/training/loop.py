@@ -90,6 +90,10 @@ class Loop:
         """Whether the epoch may become the best one."""
         return True
 
+    def ended(self, epoch: int) -> bool:
+        """Whether to end before this epoch."""
+        return False
+
     def keep_epoch(self, epoch: int) -> None:
         """Write what else is to be kept of every epoch."""
 
@@ -117,6 +121,8 @@ class Loop:
                 stack.enter_context(board)
                 board.watch(**self.optimizers)
             for epoch in range(begun.epoch, self.settings.epochs + 1):
+                if self.ended(epoch):
+                    break
                 self.run_epoch(begun if epoch == begun.epoch else Standing(epoch), board)
             # The first process writes last; no other may end, and be taken for lost, before it has.
             processes.wait()

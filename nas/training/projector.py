@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from nas.config import Recipe
+from nas.data.normalisation import normalise
 from nas.data.utterance import Utterance
 from nas.files import write_text
 from nas.training.inputs import Inputs
@@ -47,7 +48,7 @@ def write_projector(
     with torch.inference_mode():
         for start in range(0, len(chosen), size):
             rows = inputs.partitions["dev"][chosen[start : start + size]]
-            waveforms = inputs.store.batch(rows, recipe.data.samples)
+            waveforms = normalise(inputs.store.batch(rows, recipe.data.samples), recipe.data.normalise)
             parts.append(network.embed(waveforms.to(device)).float().cpu())
     vectors = ["\t".join(f"{value:.6g}" for value in row) for row in torch.cat(parts).tolist()]
     labels = ["utterance\tkey\tattack\tspeaker\tscore"]

@@ -8,11 +8,12 @@ from pathlib import Path
 import torch
 
 from nas.data.decode import decode
+from nas.data.normalisation import Normalisation, normalise
 from nas.errors import NasError
 from nas.networks import registry
 from nas.networks.inference import prepare_for_inference
 from nas.networks.published import load_published
-from nas.networks.scoring import score_waveform
+from nas.networks.scoring import first_samples, score_waveform
 from nas.training.run import Run
 from nas.training.train import load
 
@@ -26,14 +27,21 @@ def open_scorer(run: Path | None, model: str | None, weights: Path | None) -> Ca
         NasError: not a train run, an unknown network, weights that do not fit.
     """
     samples: int | None
+    normalisation: Normalisation = "none"
     if run is not None:
-        network, samples = load(run), Run.open(run).recipe.data.samples
+        network, data = load(run), Run.open(run).recipe.data
+        samples, normalisation = data.samples, data.normalise
     else:
         assert model is not None
         assert weights is not None
         network, samples = load_published(model, weights), registry.entry(model).samples
     prepared = prepare_for_inference(network)
-    return lambda path: score_waveform(prepared, torch.from_numpy(decode(path)), samples)
+
+    def scorer(path: Path) -> float:
+        waveform = first_samples(torch.from_numpy(decode(path)), samples)
+        return score_waveform(prepared, normalise(waveform.unsqueeze(0), normalisation).squeeze(0), samples)
+
+    return scorer
 
 
 def audio_files(paths: Iterable[Path]) -> Iterator[Path]:

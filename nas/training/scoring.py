@@ -97,7 +97,8 @@ def score_partition(
     turns = range(processes.rank(), -(-len(indices) // size), processes.count())
     places = [slice(turn * size, (turn + 1) * size) for turn in turns]
     mine = np.concatenate([indices[place] for place in places]) if places else indices[:0]
-    batches = Batches(inputs.store, mine, size, recipe.data.samples, shuffle=False, seed=0)
+    data = recipe.data
+    batches = Batches(inputs.store, mine, size, data.samples, shuffle=False, seed=0, normalisation=data.normalise)
     bar = tqdm(batches.epoch(0), total=len(batches), desc=f"score {partition}", leave=False, disable=not progress)
     scores = torch.zeros(len(indices), dtype=torch.float64, device=device)
     sums = torch.zeros(-(-len(indices) // size), 2, dtype=torch.float64, device=device)

@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, StepLR
 
 from nas.config import RawPCDartsNetwork, Recipe
@@ -20,7 +19,6 @@ from nas.data.batches import Batch
 from nas.errors import NasError
 from nas.genotype import Genotype
 from nas.networks import registry
-from nas.networks.published import load_published
 from nas.networks.raw_pcdarts import RawPCDarts, require_samples
 from nas.training.checkpoint import read_checkpoint
 from nas.training.engine import start_engine
@@ -29,6 +27,7 @@ from nas.training.loop import Loop
 from nas.training.run import Run, read_tensors
 from nas.training.scoring import Sums
 from nas.training.standing import Standing
+from nas.training.weights import freeze, hold_norms, take_weights
 
 
 @dataclass(frozen=True)
@@ -114,7 +113,8 @@ def train(
         genotype: a genotype or its file; None for a hand-made network.
         output: a folder that does not exist yet or is empty.
         frontend: file of a learnt front-end, where it does not lie beside the genotype's file.
-        weights: published weights of a hand-made network to start from (fine-tuning).
+        weights: where fine-tuning starts: a train run, or a file of weights, published or ours (`train.load` and
+            `train.reinitialise` say which of them).
         progress: whether to show progress bars.
         on_epoch: called with every epoch's number and row; what it raises ends the training.
 
@@ -129,11 +129,9 @@ def train(
     assert genotype is None or isinstance(genotype, Genotype)
     accelerator = start_engine(recipe)
     network = build_network(recipe, genotype)
-    if weights is not None:
-        if isinstance(recipe.network, RawPCDartsNetwork):
-            raise NasError("--weights is for hand-made networks; a genotype's network is trained from scratch")
-        network = load_published(recipe.network.name, weights, **recipe.network.options)
+    started = take_weights(network, recipe.network.name, Path(weights), recipe.train) if weights is not None else None
     taken = load_frontend(network, recipe, file, Path(frontend) if frontend else None)
+    frozen = freeze(network, recipe.train)
     inputs, batches = _open(recipe, accelerator)
     run = Run.create(output, "train", recipe)
     run.on_epoch = on_epoch
@@ -141,9 +139,9 @@ def train(
         assert not taken or isinstance(network, RawPCDarts)
         run.save_genotype("genotype", genotype, network.stem.frontend.state_dict() if taken else None)  # type: ignore
     run.log(f"{recipe.network.name}: {sum(p.numel() for p in network.parameters()):,} parameters")
-    for what, path in (("front-end", taken), ("weights", weights)):
-        if path is not None:
-            run.log(f"{what} taken from {path}")
+    for said in (f"front-end taken from {taken}" if taken else None, started, frozen):
+        if said:
+            run.log(said)
     training = _Training(run, network, accelerator, inputs, batches, progress)
     # What the network starts from may not be there when the run is resumed, so it is kept from the first moment.
     training.save(Standing())
@@ -160,6 +158,7 @@ def resume_train(run: Run, progress: bool = True) -> TrainResult:
         raise NasError(f"{run.folder} was stopped before its first checkpoint; remove it and start again")
     accelerator = start_engine(run.recipe)
     network = build_network(run.recipe, _genotype_of(run))
+    freeze(network, run.recipe.train)
     return _Training(run, network, accelerator, *_open(run.recipe, accelerator), progress).finish()
 
 
@@ -205,10 +204,14 @@ class _Training(Loop):
 
     def begin_epoch(self, begun: Standing) -> None:
         self.network.train()
-        if self.recipe.train.freeze_norms:
-            for module in self.network.modules():
-                if isinstance(module, _BatchNorm):
-                    module.eval()
+        hold_norms(self.network, self.recipe.train)
+
+    def ended(self, epoch: int) -> bool:
+        patience, best = self.recipe.train.patience, self.best
+        if not patience or best is None or epoch - best["epoch"] <= patience:
+            return False
+        self.run.log(f"ended before epoch {epoch}: none of {patience} epochs was better than epoch {best['epoch']}")
+        return True
 
     def step(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor | float]:
         logits = self.network(batch.waveforms)

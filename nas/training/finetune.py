@@ -1,0 +1,37 @@
+"""Fine-tuning: a training that starts from weights (docs/finetuning.md)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from nas.config import RawPCDartsNetwork, Recipe
+from nas.genotype import Genotype
+from nas.training.train import TrainResult, train
+
+
+def finetune(
+    recipe: Recipe,
+    weights: str | Path,
+    output: str | Path,
+    genotype: Genotype | str | Path | None = None,
+    progress: bool = True,
+) -> TrainResult:
+    """Train a network on from weights; everything is written to the run directory `output`.
+
+    The recipe says which weights are taken (`train.load`, `reinitialise`), which are not trained (`train.freeze`),
+    which normalisations keep their statistics (`train.freeze_norms`), and when it ends early (`train.patience`).
+
+    Args:
+        recipe: on what and how (`nas.load_recipe`).
+        weights: a train run, whose best epoch is taken, or a file of weights, published or ours.
+        output: a folder that does not exist yet or is empty.
+        genotype: a genotype or its file; by default that of the run that the weights come from.
+        progress: whether to show progress bars.
+
+    Raises:
+        NasError: bad input; nothing is written then.
+    """
+    source = Path(weights)
+    if genotype is None and isinstance(recipe.network, RawPCDartsNetwork) and (source / "genotype.json").is_file():
+        genotype = source / "genotype.json"
+    return train(recipe, genotype, output, weights=source, progress=progress)
