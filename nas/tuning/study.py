@@ -134,9 +134,6 @@ def run_study(
             after(trial)
 
     while True:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ExperimentalWarning)
-            optuna.storages.fail_stale_trials(study)
         release_abandoned(study)
         found = study.get_trials(deepcopy=False)
         running = [trial for trial in found if trial.state == TrialState.RUNNING]
@@ -149,6 +146,9 @@ def run_study(
         elif _heartbeat(study) is not None or any(_host_of(trial) == socket.gethostname() for trial in running):
             # What runs elsewhere may yet die, so someone must stay.
             time.sleep(min(_heartbeat(study) or 1, 5))
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", ExperimentalWarning)
+                optuna.storages.fail_stale_trials(study)
         else:
             logging.getLogger("nas").warning(
                 f"{finished} of {trials} trials are finished; the other {len(running)} are run by other machines, or "
