@@ -87,13 +87,10 @@ class CellPath:
 
 def cell_paths(graph: nx.MultiDiGraph) -> tuple[CellPath, ...]:
     """Every way from an input of a cell to its output, shortest first; an input that nothing reads has none."""
-    found = [
-        CellPath(
-            tuple(edge[0] for edge in way), tuple(graph.edges[edge]["primitive"] for edge in way if edge[1] != OUTPUT)
-        )
-        for source in (0, 1)
-        for way in nx.all_simple_edge_paths(graph, source, OUTPUT)
-    ]
+    found = []
+    for way in [way for source in (0, 1) for way in nx.all_simple_edge_paths(graph, source, OUTPUT)]:
+        names = [graph.get_edge_data(*edge).get("primitive") for edge in way]
+        found.append(CellPath(tuple(edge[0] for edge in way), tuple(name for name in names if name is not None)))
     return tuple(sorted(found, key=lambda path: (path.depth, path.nodes, path.primitives)))
 
 
