@@ -90,7 +90,7 @@ def cell_paths(graph: nx.MultiDiGraph) -> tuple[CellPath, ...]:
     found = []
     for way in [way for source in (0, 1) for way in nx.all_simple_edge_paths(graph, source, OUTPUT)]:
         names = [graph.get_edge_data(*edge).get("primitive") for edge in way]
-        found.append(CellPath(tuple(edge[0] for edge in way), tuple(name for name in names if name is not None)))
+        found.append(CellPath(tuple(edge[0] for edge in way), tuple(str(name) for name in names if name is not None)))
     return tuple(sorted(found, key=lambda path: (path.depth, path.nodes, path.primitives)))
 
 
