@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+import torch
 
 from nas import processes
 from nas.errors import NasError
@@ -48,7 +49,7 @@ def evaluate_run(
     recipe = run.recipe
     if data_root is not None:
         recipe = recipe.model_copy(update={"data": recipe.data.model_copy(update={"root": data_root})})
-    network = load(folder)
+    network = load(folder).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     accelerator = start_engine(recipe)
     inputs = open_inputs(recipe, (partition,))
     network = accelerator.prepare_model(network, evaluation_mode=True)

@@ -186,6 +186,8 @@ class _Training(Loop):
         batches: TrainingBatches,
         progress: bool,
     ) -> None:
+        # Two-dimensional convolutions (AASIST, LCNN) take two thirds of the time with their channels last.
+        network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         super().__init__(run, network, run.recipe.train, accelerator, inputs, batches, progress)
         self.optimizer = self.optimizers["network"]
         self.schedule = make_schedule(self.optimizer, run.recipe.train, len(batches))
