@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
+import os
 import random
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 import time
@@ -22,6 +23,8 @@ from typing import Any
 
 import torch
 
+import nas.training.resume  # noqa: F401 (imported once, here, for all processes)
+from nas import cli
 from nas.files import write_text
 from nas.training.checkpoint import read_checkpoint
 from nas.training.environment import describe_environment
@@ -100,23 +103,30 @@ def _live(command: list[str], run: Path, taken_up: bool, wait: float | None = No
     Returns:
         Seconds that it lived; of one that was not to be killed, seconds until it had taken up the run.
     """
-    log = run / "log.txt"
+    log, errors = run / "log.txt", run.with_suffix(".errors")
     said = log.stat().st_size if log.exists() else 0
     target = [str(run)] if command == ["resume"] else ["--output", str(run)]
     started = time.monotonic()
-    process = subprocess.Popen(  # noqa: S603
-        [sys.executable, "-m", "nas", *command, *target, "--quiet"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
-    )
-    while taken_up and process.poll() is None and (log.stat().st_size if log.exists() else 0) <= said:
+    # Forked, so that a life is not for the most part the importing of libraries.
+    process = multiprocessing.get_context("fork").Process(target=_nas, args=([*command, *target, "--quiet"], errors))
+    process.start()
+    while taken_up and process.is_alive() and (log.stat().st_size if log.exists() else 0) <= said:
         time.sleep(0.01)
     begun = time.monotonic() - started
     if wait is not None:
         time.sleep(wait)
-        process.send_signal(signal.SIGKILL)
-    errors = process.communicate()[1]
-    if process.returncode != (0 if wait is None else -signal.SIGKILL):
-        raise RuntimeError(f"ended with {process.returncode} in place of being killed: {errors.decode()[-500:]}")
+        process.kill()
+    process.join()
+    if process.exitcode != (0 if wait is None else -signal.SIGKILL):
+        raise RuntimeError(f"ended with {process.exitcode} in place of being killed: {errors.read_text()[-500:]}")
     return begun if wait is None else time.monotonic() - started
+
+
+def _nas(arguments: list[str], errors: Path) -> None:
+    """The command line."""
+    with open(os.devnull, "w") as nowhere, open(errors, "w", encoding="utf-8", buffering=1) as stream:
+        sys.argv, sys.stdout, sys.stderr = ["nas", *arguments], nowhere, stream
+        cli.main()
 
 
 def main() -> None:
