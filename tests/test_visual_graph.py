@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from dataclasses import replace
 from itertools import pairwise
 
 import networkx as nx
 import pytest
+from test_visual_report import make_run
+from typer.testing import CliRunner
 
+from nas.cli import app
 from nas.cost import genotype_cost
 from nas.errors import NasError
 from nas.genotype import Edge, Genotype
@@ -92,3 +96,13 @@ def test_hostile_names_make_whole_files(tmp_path):
     assert any(data.get("primitive", "").startswith('<x y="z">&') for *_, data in graph.edges(data=True))
     with pytest.raises(NasError, match=r"ends in \.graphml or \.json"):
         save_graph(genotype, tmp_path / "cells.gexf")
+
+
+def test_nas_show_prints_costs_and_writes_graphs(tmp_path):
+    run = make_run(tmp_path / "run", "train")
+    shown = CliRunner().invoke(app, ["show", str(run), "--cost", "-o", str(tmp_path / "cells.graphml")])
+    assert shown.exit_code == 0, shown.output
+    cost = genotype_cost(Genotype.load(run / "genotype.json"), SPACE, channels=4, gru_hidden=8)
+    assert f"| all | | {cost.parameters:,} | {cost.macs:,} |" in shown.output
+    assert re.search(r"one thread: \d+\.\d ms, prepared for inference \d+\.\d ms", shown.output)
+    assert len(nx.read_graphml(tmp_path / "cells.graphml")) == 14

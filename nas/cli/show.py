@@ -12,6 +12,7 @@ from nas.errors import NasError
 
 if TYPE_CHECKING:
     from nas.config import Recipe
+    from nas.genotype import Genotype
 
 PICTURE = "Picture to write: .svg, .png or .pdf; or the cells as a graph: .graphml or .json."
 
@@ -23,6 +24,9 @@ def show(
     diff: Annotated[bool, typer.Option("--diff", help="Draw two genotypes side by side with what changed.")] = False,
     network: Annotated[
         bool, typer.Option("--network", help="Draw the whole network of a run: shapes, parameters, multiplications.")
+    ] = False,
+    cost: Annotated[
+        bool, typer.Option("--cost", help="Print what every part of the network costs, and measure its latency here.")
     ] = False,
     film: Annotated[
         Path | None,
@@ -36,6 +40,8 @@ def show(
     Example: nas show runs/search/genotype.json -o cells.svg
 
     Example: nas show runs/search --film pictures/
+
+    Example: nas show runs/search --cost
     """
     from nas.genotype import Genotype
     from nas.space import get_space
@@ -47,6 +53,9 @@ def show(
     typer.echo(str(found))
     if diff != (other is not None):
         raise NasError("--diff compares two genotypes: nas show A B --diff -o changes.svg")
+    sizes, samples = _sizes(recipe)
+    if cost:
+        _print_cost(found, name, sizes, samples)
     if film is not None:
         from nas.visual.film import draw_search
 
@@ -64,19 +73,31 @@ def show(
         from nas.cost import genotype_cost
         from nas.visual.network import draw_network
 
-        sizes, samples = _sizes(recipe)
         typer.echo(f"drawn: {draw_network(genotype_cost(found, name, **sizes, samples=samples), output)}")
     elif output.suffix.lower() in (".graphml", ".json"):
         from nas.cost import genotype_cost
         from nas.visual.graph import save_graph
 
-        sizes, samples = _sizes(recipe)
-        cost = genotype_cost(found, name, **sizes, samples=samples)
-        typer.echo(f"written: {save_graph(found, output, cost=cost)}")
+        stated = genotype_cost(found, name, **sizes, samples=samples)
+        typer.echo(f"written: {save_graph(found, output, cost=stated)}")
     else:
         from nas.visual.genotype import draw_genotype
 
         typer.echo(f"drawn: {draw_genotype(found, output, get_space(name))}")
+
+
+def _print_cost(genotype: Genotype, space: str, sizes: dict[str, Any], samples: int) -> None:
+    """The stated cost of every part, and the measured time of scoring one utterance."""
+    from statistics import median
+
+    from nas.cost import genotype_cost
+    from nas.networks.benchmark import measure_scoring
+    from nas.networks.raw_pcdarts import RawPCDarts
+
+    typer.echo(genotype_cost(genotype, space, **sizes, samples=samples).to_markdown())
+    times = measure_scoring(RawPCDarts(genotype, space, **sizes), samples, rounds=5)
+    plain, prepared = (1000 * median(part) for part in (times.plain, times.prepared))
+    typer.echo(f"CPU latency of an utterance, one thread: {plain:.1f} ms, prepared for inference {prepared:.1f} ms")
 
 
 def _file(path: Path) -> Path:
