@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
@@ -149,8 +149,8 @@ def _embedded(utterance: Utterance) -> np.ndarray:
 
 def _choose(table: tuple[Utterance, ...], recipe: Recipe, partitions: tuple[str, ...]) -> tuple[Utterance, ...]:
     """The utterances of these partitions, without the attacks that are left out, of each the subset asked for."""
-    data, chosen = recipe.data, []
-    counts = {"train": data.subset} if isinstance(data.subset, int) else data.subset
+    data, chosen = recipe.data, list[Utterance]()
+    counts: Mapping[str, int] = {"train": data.subset} if isinstance(data.subset, int) else dict(data.subset)
     unknown = set(data.leave_out) - {utterance.attack for utterance in table}
     if unknown and "train" in partitions:
         raise NasError(f"data.leave_out: the corpus has no attack {sorted(unknown)[0]!r} in {', '.join(partitions)}")

@@ -192,8 +192,8 @@ class Loop:
             with self.skippable():
                 totals.add(*self.step(batch), batch.labels)
             if self.progress and step % 10 == 1:
-                mean, accuracy = totals.mine()
-                bar.set_postfix(loss=f"{mean:.4f}", accuracy=f"{accuracy:.1f} %", lr=f"{rate:.1e}")
+                so_far = totals.mine()
+                bar.set_postfix(loss=f"{so_far.loss:.4f}", accuracy=f"{so_far.accuracy:.1f} %", lr=f"{rate:.1e}")
             if self.watch.due:
                 self.save(Standing(epoch, step, totals.state(), rate))
         if not self.recipe.engine.sync_batchnorm:
