@@ -150,7 +150,11 @@ def _embedded(utterance: Utterance) -> np.ndarray:
 def _choose(table: tuple[Utterance, ...], recipe: Recipe, partitions: tuple[str, ...]) -> tuple[Utterance, ...]:
     """The utterances of these partitions, without the attacks that are left out, of each the subset asked for."""
     data, chosen = recipe.data, list[Utterance]()
-    counts: Mapping[str, int] = {"train": data.subset} if isinstance(data.subset, int) else dict(data.subset)
+    counts: Mapping[str, int] = (
+        {"train": data.subset}
+        if isinstance(data.subset, int)
+        else {str(name): count for name, count in data.subset.items()}
+    )
     unknown = set(data.leave_out) - {utterance.attack for utterance in table}
     if unknown and "train" in partitions:
         raise NasError(f"data.leave_out: the corpus has no attack {sorted(unknown)[0]!r} in {', '.join(partitions)}")
