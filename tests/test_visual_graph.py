@@ -106,3 +106,10 @@ def test_nas_show_prints_costs_and_writes_graphs(tmp_path):
     assert f"| all | | {cost.parameters:,} | {cost.macs:,} |" in shown.output
     assert re.search(r"one thread: \d+\.\d ms, prepared for inference \d+\.\d ms", shown.output)
     assert len(nx.read_graphml(tmp_path / "cells.graphml")) == 14
+
+
+def test_strengths_of_a_search_are_written_too(tmp_path):
+    run = make_run(tmp_path / "run", "search")
+    CliRunner().invoke(app, ["show", str(run), "-o", str(tmp_path / "cells.json")], catch_exceptions=False)
+    links = json.loads((tmp_path / "cells.json").read_text())["links"]
+    assert all(0 < link["strength"] < 1 for link in links if link["role"] == "operation")

@@ -13,6 +13,7 @@ from nas.errors import NasError
 if TYPE_CHECKING:
     from nas.config import Recipe
     from nas.genotype import Genotype
+    from nas.visual.graph import Strengths
 
 PICTURE = "Picture to write: .svg, .png or .pdf; or the cells as a graph: .graphml or .json."
 
@@ -79,11 +80,11 @@ def show(
         from nas.visual.graph import save_graph
 
         stated = genotype_cost(found, name, **sizes, samples=samples)
-        typer.echo(f"written: {save_graph(found, output, cost=stated)}")
+        typer.echo(f"written: {save_graph(found, output, _strengths(genotype, found), stated)}")
     else:
         from nas.visual.genotype import draw_genotype
 
-        typer.echo(f"drawn: {draw_genotype(found, output, get_space(name))}")
+        typer.echo(f"drawn: {draw_genotype(found, output, get_space(name), _strengths(genotype, found))}")
 
 
 def _print_cost(genotype: Genotype, space: str, sizes: dict[str, Any], samples: int) -> None:
@@ -98,6 +99,16 @@ def _print_cost(genotype: Genotype, space: str, sizes: dict[str, Any], samples: 
     times = measure_scoring(RawPCDarts(genotype, space, **sizes), samples, rounds=5)
     plain, prepared = (1000 * median(part) for part in (times.plain, times.prepared))
     typer.echo(f"CPU latency of an utterance, one thread: {plain:.1f} ms, prepared for inference {prepared:.1f} ms")
+
+
+def _strengths(path: Path, genotype: Genotype) -> Strengths | None:
+    """Strengths of the kept edges, where the path is the run directory of a search that derived the genotype."""
+    if not (path / "genotypes").is_dir():
+        return None
+    from nas.visual.film import read_film
+
+    film = read_film(path)
+    return film.kept_strengths(film.genotypes.index(genotype)) if genotype in film.genotypes else None
 
 
 def _file(path: Path) -> Path:
