@@ -1,0 +1,292 @@
+"""The first study: does the search find something better than people did? One command, one unit of work a number.
+
+    python -m experiments.run_study la_proxy/manifest.csv --output study            everything, in order
+    python -m experiments.run_study la_proxy/manifest.csv --output study --list     what there is, and what is done
+    python -m experiments.run_study la_proxy/manifest.csv --output study --only 'train/*'
+
+A unit is a run directory below the output. One that was interrupted goes on where it stopped, one that is finished is
+not run again; what a unit found is in its unit.json. docs/results.md says what the numbers mean.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import random
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import nas
+from nas.errors import NasError
+from nas.files import write_text
+from nas.metrics import Trials, eer, read_scores, write_scores
+from nas.training.environment import describe_environment
+
+PAPER: dict[str, Any] = {"search": [], "train": [], "tune_epochs": 10, "rates": (5e-5, 5e-4)}
+"""The paper's sizes; for a GPU."""
+
+_SMALL = ["data.samples=16000", "data.subset={train: 600, dev: 200, eval: 600}"]
+_SMALL_CELLS = ["network.channels=16", "network.gru_hidden=64", "network.gru_layers=1", "network.mask=4"]
+SMALL: dict[str, Any] = {
+    "search": [
+        *("search.epochs=6", "search.warmup_epochs=2", "search.learning_rate=1e-3"),
+        "search.architecture_learning_rate=6e-3",
+    ],
+    "train": ["train.epochs=8", "train.batch_size=16", "train.schedule=cosine", "train.final_learning_rate=1e-5"],
+    "tune_epochs": 2,
+    "rates": (3e-4, 1e-3),
+    "all": _SMALL,
+    "cells": _SMALL_CELLS,
+}
+"""One second of 600 training utterances, C = 16: what two cores finish in an afternoon."""
+
+TOY: dict[str, Any] = {
+    "search": ["search.epochs=2", "search.warmup_epochs=1", "search.batch_size=4"],
+    "train": ["train.epochs=1", "train.batch_size=4", "train.schedule=constant"],
+    "tune_epochs": 1,
+    "rates": (1e-3, 3e-3),
+    "all": ["data.samples=2000"],
+    "cells": ["network.channels=4", "network.cells=3", "network.gru_hidden=8", "network.gru_layers=1"],
+}
+"""For the test of this file; its figures mean nothing."""
+
+SCALES = {"small": SMALL, "paper": PAPER, "toy": TOY}
+SEEDS, RETRAININGS, RANDOM = 3, 2, 5
+FRONTENDS = ("mel_fixed", "mel_learnable", "inverse_mel_fixed", "inverse_mel_learnable", "linear_fixed",
+             "linear_learnable", "conv0")  # fmt: skip
+HAND_MADE = ("lcnn_lfcc_lstmsum", "rawnet2_2019", "aasist_l", "aasist")
+
+
+@dataclass(frozen=True)
+class Unit:
+    """A piece of work with a name that is also its folder; `do` writes the folder and returns what was found."""
+
+    name: str
+    do: Callable[[Path], dict[str, Any]]
+    needs: tuple[str, ...] = ()
+
+
+class Study:
+    """The units of a study of one corpus at one scale.
+
+    Args:
+        corpus: manifest of the corpus, with train, dev and eval.
+        output: folder of all run directories.
+        scale: "small" or "paper".
+        real: a folder with real spoofs, `protocol.txt` (SPEAKER UTTERANCE - ATTACK KEY) and `flac/`; None leaves them
+            out.
+    """
+
+    def __init__(self, corpus: Path, output: Path, scale: str, real: Path | None) -> None:
+        self.corpus, self.output, self.scale, self.real = corpus, output, SCALES[scale], real
+        self.units: dict[str, Unit] = {}
+        self._declare()
+
+    def recipe(self, name: str, *overrides: str) -> nas.Recipe:
+        """A packaged recipe on this corpus at this scale."""
+        cells = self.scale.get("cells", []) if name.startswith("raw_pcdarts/") else []
+        data = ["data.layout=manifest", f"data.root={self.corpus.absolute()}", f"data.cache={self.output / 'cache'}"]
+        return nas.load_recipe(name, [*data, *self.scale.get("all", []), *cells, *overrides])
+
+    def add(self, name: str, do: Callable[[Path], dict[str, Any]], *needs: str) -> str:
+        self.units[name] = Unit(name, do, needs)
+        return name
+
+    def _declare(self) -> None:
+        chance = random.Random(0)
+        space = nas.get_space("raw_waveform")
+        genotypes = [nas.Genotype.random(space, chance) for _ in range(RANDOM)]
+        searches = [self.add_search(f"search/mel_fixed-{seed}", "mel_fixed", seed=seed) for seed in range(SEEDS)]
+        tuned = self.add_tuning("raw_pcdarts/mel_fixed", searches[0])
+        systems = []
+        for seed, found in enumerate(searches):
+            for again in range(RETRAININGS):
+                systems.append(self.add_training(f"train/searched-{seed}-{again}", "mel_fixed", found, tuned, again))
+        for number, genotype in enumerate(genotypes):
+            systems.append(self.add_training(f"train/random-{number}", "mel_fixed", genotype, tuned, 0))
+        for name in HAND_MADE:
+            rate = self.add_tuning(f"baselines/{name}", None)
+            systems.append(self.add_hand_made(f"train/{name}", f"baselines/{name}", rate))
+        for name in FRONTENDS:
+            found = searches[0] if name == "mel_fixed" else self.add_search(f"search/{name}-0", name)
+            if name != "mel_fixed":
+                self.add_training(f"frontend/{name}-searched", name, found, tuned, 0)
+                # A front-end learnt in another search would not be this genotype's: learnable ones are searched only.
+                if name.endswith("fixed"):
+                    self.add_training(f"frontend/{name}-same", name, searches[0], tuned, 0)
+        for partial in (1, 4):
+            found = self.add_search(f"search/partial-{partial}", "mel_fixed", f"supernet.partial={partial}")
+            self.add_training(f"train/partial-{partial}", "mel_fixed", found, tuned, 0)
+        found = self.add_search("search/second-order", "mel_fixed", "search.order=second")
+        self.add_training("train/second-order", "mel_fixed", found, tuned, 0)
+        self.add("one-shot", lambda folder: self.one_shot(searches[0], genotypes), searches[0], *systems[:11])
+        if self.real is not None:
+            for name in systems:
+                self.add(f"real/{Path(name).name}", lambda folder, name=name: self.score_real(folder, name), name)  # type: ignore[misc]
+
+    def add_search(self, name: str, recipe: str, *overrides: str, seed: int = 0) -> str:
+        def do(folder: Path) -> dict[str, Any]:
+            made = self.recipe(f"raw_pcdarts/{recipe}", *self.scale["search"], *overrides, f"seed={seed}")
+            found = nas.resume(folder) if (folder / "recipe.yaml").exists() else nas.search(made, folder)
+            assert isinstance(found, nas.SearchResult)
+            return {"genotype": str(found.genotype), "epoch": found.epoch, "dev_eer": found.eer}
+
+        return self.add(name, do)
+
+    def add_tuning(self, recipe: str, search: str | None) -> str:
+        """Short trainings at each learning rate; the best is the one with the lowest EER on development."""
+
+        def do(folder: Path) -> dict[str, Any]:
+            eers = {}
+            for rate in self.scale["rates"]:
+                change = [f"train.epochs={self.scale['tune_epochs']}", f"train.learning_rate={rate}"]
+                made = self.recipe(recipe, *self.scale["train"], *change)
+                eers[rate] = self.train(made, folder / f"{rate:g}", search)
+            return {"dev_eers": eers, "learning_rate": min(eers, key=lambda rate: eers[rate])}
+
+        return self.add(f"tune/{Path(recipe).name}", do, *([search] if search else []))
+
+    def add_training(self, name: str, recipe: str, genotype: str | nas.Genotype, tuned: str, seed: int) -> str:
+        def do(folder: Path) -> dict[str, Any]:
+            made = self.recipe(f"raw_pcdarts/{recipe}", *self.scale["train"], *self.rate(tuned), f"seed={seed}")
+            self.train(made, folder, genotype)
+            return self.evaluate(folder)
+
+        return self.add(name, do, tuned, *([genotype] if isinstance(genotype, str) else []))
+
+    def add_hand_made(self, name: str, recipe: str, tuned: str) -> str:
+        def do(folder: Path) -> dict[str, Any]:
+            self.train(self.recipe(recipe, *self.scale["train"], *self.rate(tuned)), folder, None)
+            return self.evaluate(folder)
+
+        return self.add(name, do, tuned)
+
+    def rate(self, tuned: str) -> list[str]:
+        return [f"train.learning_rate={self.found(tuned)['learning_rate']}"]
+
+    def train(self, recipe: nas.Recipe, folder: Path, genotype: str | nas.Genotype | None) -> float:
+        """Train, or go on; EER on the development set."""
+        if (folder / "recipe.yaml").exists():
+            result = nas.resume(folder)
+            assert isinstance(result, nas.TrainResult)
+            return result.eer
+        given = self.output / genotype / "genotype.json" if isinstance(genotype, str) else genotype
+        return nas.train(recipe, given, folder).eer
+
+    def evaluate(self, folder: Path) -> dict[str, Any]:
+        """EER on evaluation, pooled, by attack, and on attacks seen and not seen in training; size and speed."""
+        result = nas.evaluate(folder, bootstrap=1000)
+        card = json.loads((folder / "card.json").read_text(encoding="utf-8"))
+        with open(self.corpus, encoding="utf-8", newline="") as stream:
+            seen = {row["attack"] for row in csv.DictReader(stream) if row["partition"] == "train"}
+        trials = read_scores(folder / "scores" / "eval.txt")
+        parts = {}
+        for name, wanted in (("seen", True), ("unseen", False)):
+            spoofs = trials.score[(trials.label == 0) & ([(a in seen) == wanted for a in trials.attack])]
+            parts[f"eer_{name}"] = 100 * eer(trials.score[trials.label == 1], spoofs).value
+        evaluation = json.loads(result.to_json())
+        return {"eer": result.eer, **parts, "bootstrap": evaluation.get("bootstrap"), "model": card.get("model")} | {
+            "per_attack": {name: attack.eer for name, attack in result.per_attack.items()}
+        }
+
+    def one_shot(self, search: str, drawn: list[nas.Genotype]) -> dict[str, Any]:
+        """What the supernet believes of each genotype against what its training says."""
+        from scipy.stats import kendalltau, spearmanr
+
+        from nas.tuning.one_shot import OneShot
+
+        judge = OneShot(self.output / search, self.recipe("raw_pcdarts/mel_fixed", *self.scale["search"]))
+        rows = []
+        for seed in range(SEEDS):
+            genotype = nas.Genotype.load(self.output / f"search/mel_fixed-{seed}" / "genotype.json")
+            trained = [self.found(f"train/searched-{seed}-{again}")["eer"] for again in range(RETRAININGS)]
+            rows.append({"genotype": f"searched-{seed}", "one_shot": judge.eer(genotype), "trained": trained[0]})
+        for number, genotype in enumerate(drawn):
+            trained = [self.found(f"train/random-{number}")["eer"]]
+            rows.append({"genotype": f"random-{number}", "one_shot": judge.eer(genotype), "trained": trained[0]})
+        pairs = [row["one_shot"] for row in rows], [row["trained"] for row in rows]
+        return {"rows": rows, "spearman": float(spearmanr(*pairs)[0]), "kendall": float(kendalltau(*pairs)[0])}
+
+    def score_real(self, folder: Path, system: str) -> dict[str, Any]:
+        """Real spoofs against bona fide speech of speakers that training has not heard."""
+        from nas.training.score import open_scorer
+
+        assert self.real is not None
+        with open(self.corpus, encoding="utf-8", newline="") as stream:
+            heard = {row["speaker"] for row in csv.DictReader(stream) if row["partition"] != "eval"}
+        score = open_scorer(self.output / system, None, None)
+        rows = []
+        for line in (self.real / "protocol.txt").read_text(encoding="utf-8").splitlines():
+            speaker, utterance, _, attack, key = line.split()
+            if key == "spoof" or speaker not in heard:
+                path = self.real / "flac" / f"{utterance}.flac"
+                rows.append((utterance, attack, int(key == "bonafide"), score(path), speaker))
+        utterance, attack, label, value, speaker = (np.array(column) for column in zip(*rows, strict=True))
+        trials = Trials(utterance=utterance, attack=attack, label=label, score=value, speaker=speaker)
+        write_scores(folder / "real.txt", trials)
+        spoofs, human = trials.score[trials.label == 0], trials.score[trials.label == 1]
+        below = [float((human > spoof).mean()) for spoof in spoofs]
+        return {"spoofs": len(spoofs), "bonafide": len(human), "share_of_human_above": below} | {
+            "eer": nas.evaluate_scores(folder / "real.txt").eer
+        }
+
+    def found(self, name: str) -> dict[str, Any]:
+        """What a finished unit found."""
+        content: dict[str, Any] = json.loads((self.output / name / "unit.json").read_text(encoding="utf-8"))
+        return content["found"]
+
+    def done(self, name: str) -> bool:
+        return (self.output / name / "unit.json").exists()
+
+    def run(self, name: str) -> None:
+        """Run a unit and what it needs, where that is not done."""
+        if self.done(name):
+            return
+        unit = self.units[name]
+        for need in unit.needs:
+            self.run(need)
+        print(f"== {name}", flush=True)
+        clocks = time.perf_counter(), time.process_time()
+        folder = self.output / name
+        found = unit.do(folder)
+        spent = {"seconds": time.perf_counter() - clocks[0], "processor_seconds": time.process_time() - clocks[1]}
+        content = {"unit": name, "found": found, **spent, "environment": describe_environment()}
+        write_text(folder / "unit.json", json.dumps(content, indent=2) + "\n")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m experiments.run_study", description=__doc__.splitlines()[0])
+    parser.add_argument("corpus", type=Path, help="manifest.csv of the vocoded proxy (nas corpus build)")
+    parser.add_argument("--output", type=Path, required=True, help="folder of the run directories")
+    parser.add_argument("--scale", choices=SCALES, default="small", help="sizes: small for two cores, paper for a GPU")
+    parser.add_argument("--only", action="append", help="names of units, with * and ?; repeatable")
+    parser.add_argument("--real", type=Path, help="folder with protocol.txt and flac/ of real bona fide and spoofs")
+    parser.add_argument("--list", action="store_true", help="list the units and whether they are done")
+    arguments = parser.parse_args()
+    study = Study(arguments.corpus, arguments.output.absolute(), arguments.scale, arguments.real)
+    chosen = [n for n in study.units if any(fnmatch(n, pattern) for pattern in arguments.only or ["*"])]
+    if arguments.list:
+        for name in chosen:
+            print("done " if study.done(name) else "     ", name)
+        return 0
+    try:
+        if not chosen:
+            raise NasError(f"--only {' '.join(arguments.only)}: there is no such unit; --list shows them")
+        for name in chosen:
+            study.run(name)
+    except (NasError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
