@@ -90,7 +90,7 @@ def architecture_step(
     weights = list(supernet.weight_parameters())
     with held(weights), _statistics(supernet, update_statistics):
         logits = (forward or supernet)(waveforms)
-        loss = supernet.output.loss(logits, labels)
+        loss = supernet.output.loss(logits, labels) + supernet.architecture.penalty()
         optimizer.zero_grad(set_to_none=True)
         backward(loss)
     optimizer.step()
@@ -134,8 +134,8 @@ def architecture_step_second_order(
             for (name, parameter), gradient in zip(trained.items(), gradients, strict=True)
         }
         logits = functional_call(supernet, unrolled, (architecture_batch[0],))
-        validation = supernet.output.loss(logits, architecture_batch[1])
-        architecture = list(supernet.architecture.parameters())
+        validation = supernet.output.loss(logits, architecture_batch[1]) + supernet.architecture.penalty()
+        architecture = [parameter for parameter in supernet.architecture.parameters() if parameter.requires_grad]
         for parameter, gradient in zip(architecture, torch.autograd.grad(validation, architecture), strict=True):
             parameter.grad = gradient
     before(validation)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from nas.genotype import Cell, Edge, Genotype
 from nas.space import SearchSpace, Zero
+from nas.supernet.expected_cost import CostBudget
 
 KINDS = ("normal", "expand")
 
@@ -17,7 +18,12 @@ class Architecture(nn.Module):
     """alpha [E, K] weighs the K primitives of each of E edges, beta [E] the edges into each node; for both cell types.
 
     All start as 1e-3 * N(0, 1). They are ordinary parameters: in the state_dict, moved with the module.
+
+    Attributes:
+        limit: a budget for the cost of the genotype, where there is one.
     """
+
+    limit: CostBudget | None = None
 
     def __init__(self, space: SearchSpace) -> None:
         super().__init__()
@@ -35,6 +41,18 @@ class Architecture(nn.Module):
         b = torch.cat([beta[edges].softmax(0) for edges in self.space.topology.edge_slices])
         return getattr(self, f"alpha_{kind}").softmax(1), b
 
+    def hold_edges(self) -> None:
+        """Weigh the edges into a node alike and train no beta, as DARTS does (up to its sum in place of a mean)."""
+        for kind in KINDS:
+            beta: nn.Parameter = getattr(self, f"beta_{kind}")
+            with torch.no_grad():
+                beta.zero_()
+            beta.requires_grad_(False)
+
+    def penalty(self) -> Tensor | float:
+        """What the architecture's loss gets for an expected cost off the budget; 0 without one."""
+        return 0.0 if self.limit is None else self.limit.penalty(self)
+
     def to_json(self) -> str:
         """alpha and beta as they are, before any softmax, with the names of edges and primitives."""
         values = {name: parameter.detach().cpu().tolist() for name, parameter in self.named_parameters()}
@@ -43,7 +61,9 @@ class Architecture(nn.Module):
 
     @torch.no_grad()
     def genotype(self) -> Genotype:
-        """The genotype that alpha and beta stand for at this moment (`derive`)."""
+        """The genotype that alpha and beta stand for at this moment (`derive`), within the limit where there is one."""
+        if self.limit is not None:
+            return self.limit.genotype(self)
         cells = {kind: derive(self.space, *self.weights(kind)) for kind in KINDS}
         return Genotype(normal=cells["normal"], expand=cells["expand"])
 

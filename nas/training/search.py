@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,10 @@ from nas.data.batches import Batch
 from nas.errors import NasError
 from nas.genotype import Genotype
 from nas.networks.raw_pcdarts import require_samples
+from nas.supernet.expected_cost import CostBudget, CostModel
 from nas.supernet.network import Supernet
 from nas.training.board import Board
+from nas.training.cost import measure
 from nas.training.engine import reduce_gradients, start_engine
 from nas.training.inputs import Inputs, TrainingBatches, halve_training, open_inputs
 from nas.training.loop import Loop, parameters_of
@@ -53,7 +56,7 @@ def build_supernet(recipe: Recipe) -> Supernet:
     """
     if not isinstance(recipe.network, RawPCDartsNetwork):
         raise NasError(f"network.name: a search needs raw-pcdarts, not {recipe.network.name!r}")
-    return Supernet(
+    supernet = Supernet(
         recipe.space,
         recipe.supernet.partial,
         recipe.supernet.implementation,
@@ -61,6 +64,13 @@ def build_supernet(recipe: Recipe) -> Supernet:
         recompute=recipe.supernet.recompute,
         **recipe.network.model_dump(exclude={"name"}),
     )
+    if recipe.search.strategy == "darts":
+        supernet.architecture.hold_edges()
+    if recipe.search.cost is not None:
+        limit, measured = recipe.search.cost, partial(measure, recipe.search.cost.measure, recipe=recipe)
+        supernet.architecture.limit = CostBudget(CostModel.of(supernet.space, measured), limit.budget, limit.weight)
+        supernet.architecture.genotype()  # refuses a budget that no genotype meets before anything is written
+    return supernet
 
 
 def search(
@@ -194,7 +204,14 @@ class _Search(Loop):
         )
 
     def end_epoch(self, sums: Sums) -> dict[str, Any]:
-        return {"architecture_loss": sums.architecture_loss / len(self.batches) if self.searching else ""}
+        row: dict[str, Any] = {
+            "architecture_loss": sums.architecture_loss / len(self.batches) if self.searching else ""
+        }
+        limit = self.network.architecture.limit
+        if limit is not None:
+            row["expected_cost"] = limit.model.expected(self.network.architecture).item()
+            row["derived_cost"] = limit.model.cost(self.network.architecture.genotype())
+        return row
 
     def keep_epoch(self, epoch: int) -> None:
         """genotypes/epoch_NNN.json with alphas and betas beside, and the learnt front-end where it is trained."""

@@ -29,6 +29,7 @@ from nas.files import write_text
 from nas.genotype import Genotype
 from nas.networks.raw_pcdarts import require_samples
 from nas.space import get_space
+from nas.training.cost import cost_of, measure
 from nas.training.engine import seed_everything
 from nas.training.inputs import open_inputs
 from nas.training.run import Run
@@ -36,7 +37,6 @@ from nas.training.search import SearchResult
 from nas.training.train import build_network, train
 from nas.tuning.encoding import Encoding, kinds_of
 from nas.tuning.folder import open_folder
-from nas.tuning.objectives import cost_of, measure
 from nas.tuning.one_shot import OneShot
 from nas.tuning.pareto import write_front
 from nas.tuning.plots import draw_study

@@ -13,8 +13,8 @@ from optuna.study import Study
 from optuna.trial import TrialState
 
 from nas.files import write_text
+from nas.training.cost import UNITS
 from nas.tuning.encoding import Encoding
-from nas.tuning.objectives import UNITS
 from nas.visual.look import CONVOLUTION, MAX_POOL, MUTED, save_figure
 
 

@@ -10,6 +10,7 @@ from nas.config import Recipe
 from nas.errors import NasError
 from nas.training.search import SearchResult
 from nas.training.search import search as search_bilevel
+from nas.tuning.ranges import apply
 from nas.tuning.spending import Spending
 
 BILEVEL = ("pcdarts", "darts")
@@ -37,6 +38,8 @@ def search(recipe: Recipe, output: str | Path, progress: bool = True, storage: s
         return search_black_box(recipe, output, storage, progress)
     if storage is not None:
         raise NasError(f"--storage is for strategies that try genotypes; {strategy} trains one supernet")
+    if strategy == "darts":
+        recipe = apply(recipe, {"supernet.partial": 1})
     started = time.perf_counter()
 
     def spent(epoch: int, row: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""What a genotype costs, as an objective: parameters and MACs are stated, latency is measured."""
+"""What the network that a recipe builds of a genotype costs: parameters and MACs are stated, latency is measured."""
 
 from __future__ import annotations
 
