@@ -229,8 +229,8 @@ class Study:
             if key == "spoof" or speaker not in heard:
                 path = self.real / "flac" / f"{utterance}.flac"
                 rows.append((utterance, attack, int(key == "bonafide"), score(path), speaker))
-        utterance, attack, label, value, speaker = (np.array(column) for column in zip(*rows, strict=True))
-        trials = Trials(utterance=utterance, attack=attack, label=label, score=value, speaker=speaker)
+        names, attacks, labels, scores, speakers = (np.array(column) for column in zip(*rows, strict=True))
+        trials = Trials(utterance=names, attack=attacks, label=labels, score=scores, speaker=speakers)
         write_scores(folder / "real.txt", trials)
         spoofs, human = trials.score[trials.label == 0], trials.score[trials.label == 1]
         below = [float((human > spoof).mean()) for spoof in spoofs]
