@@ -68,7 +68,7 @@ def show(
     if other is not None:
         from nas.visual.genotype import diff_genotypes
 
-        names = (str(genotype), str(other))
+        names = (genotype.stem, other.stem) if genotype.stem != other.stem else (str(genotype), str(other))
         typer.echo(f"drawn: {diff_genotypes(found, Genotype.load(_file(other)), output, get_space(name), names)}")
     elif network:
         from nas.cost import genotype_cost
@@ -103,7 +103,7 @@ def _print_cost(genotype: Genotype, space: str, sizes: dict[str, Any], samples: 
 
 def _strengths(path: Path, genotype: Genotype) -> Strengths | None:
     """Strengths of the kept edges, where the path is the run directory of a search that derived the genotype."""
-    if not (path / "genotypes").is_dir():
+    if not any((path / "genotypes").glob("epoch_*.architecture.json")):
         return None
     from nas.visual.film import read_film
 
