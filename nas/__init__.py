@@ -15,8 +15,10 @@ if TYPE_CHECKING:
     from nas.training.evaluate import evaluate_scores
     from nas.training.finetune import finetune
     from nas.training.resume import resume
-    from nas.training.search import SearchResult, search
+    from nas.training.search import SearchResult
     from nas.training.train import TrainResult, load, train
+    from nas.tuning.strategies import search
+    from nas.tuning.tune import tune
 
 __all__ = [
     "Genotype",
@@ -36,6 +38,7 @@ __all__ = [
     "resume",
     "search",
     "train",
+    "tune",
 ]
 
 # Imported at first use: PyTorch takes seconds, and `nas --help` and search_spaces/ do not need it.
@@ -54,8 +57,9 @@ _HOMES = {
     "load_recipe": "nas.config",
     "register": "nas.space",
     "resume": "nas.training.resume",
-    "search": "nas.training.search",
+    "search": "nas.tuning.strategies",
     "train": "nas.training.train",
+    "tune": "nas.tuning.tune",
 }
 
 

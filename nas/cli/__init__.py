@@ -22,6 +22,7 @@ from nas.cli.score import score
 from nas.cli.search import search
 from nas.cli.show import show
 from nas.cli.train import train
+from nas.cli.tune import tune
 from nas.errors import Interrupted, NasError
 
 app = typer.Typer(
@@ -32,7 +33,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for verb in (demo, search, train, finetune, resume, evaluate, score, compare, report, calibrate, show):
+for verb in (demo, search, train, finetune, resume, evaluate, score, compare, report, calibrate, show, tune):
     app.command()(verb)
 app.add_typer(data_app, name="data")
 app.add_typer(corpus_app, name="corpus")

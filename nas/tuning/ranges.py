@@ -6,13 +6,14 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
-
-from optuna import Trial
+from typing import TYPE_CHECKING, Any
 
 from nas.config import Recipe, recipe_from
 from nas.errors import NasError
 from nas.space import nearest
+
+if TYPE_CHECKING:
+    from optuna import Trial
 
 Values = Mapping[str, Any]
 
