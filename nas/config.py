@@ -273,7 +273,14 @@ class Recipe(Section):
 
 
 class _Loader(yaml.SafeLoader):
-    """Safe YAML that reads 5e-5 as the number it is, and refuses a key given twice."""
+    """Safe YAML that reads 5e-5 as the number it is, and refuses a key given twice and aliases: a few of them, each of
+    many others, would fill any memory."""
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            event = self.peek_event()
+            raise yaml.composer.ComposerError(None, None, f"*{event.anchor}: aliases are not read", event.start_mark)
+        return super().compose_node(parent, index)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[str] = set()
@@ -289,6 +296,15 @@ class _Loader(yaml.SafeLoader):
 _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+0123456789.")
 )
+
+
+def read_yaml(text: str) -> Any:
+    """Plain values of a YAML text.
+
+    Raises:
+        yaml.YAMLError, RecursionError, ValueError: it is none.
+    """
+    return yaml.load(text, Loader=_Loader)  # noqa: S506 (_Loader is a SafeLoader)
 
 
 def find_recipe(recipe: str | Path) -> Path:
@@ -320,7 +336,7 @@ def load_recipe(recipe: str | Path, overrides: tuple[str, ...] | list[str] = ())
     path = find_recipe(recipe)
     try:
         text = path.read_text(encoding="utf-8")
-        content = yaml.load(text, Loader=_Loader)  # noqa: S506 (_Loader is a SafeLoader)
+        content = read_yaml(text)
     except (OSError, UnicodeDecodeError) as error:
         raise NasError(f"recipe {path}: {getattr(error, 'strerror', None) or 'is not UTF-8 text'}") from error
     except (yaml.YAMLError, RecursionError, ValueError) as error:
@@ -381,7 +397,7 @@ def _apply(content: dict[str, Any], override: str) -> tuple[str, ...]:
     if not separator or not all(path):
         raise NasError(f"override {override!r}: expected key.path=value, for example train.epochs=10")
     try:
-        parsed = yaml.load(value, Loader=_Loader)  # noqa: S506 (_Loader is a SafeLoader)
+        parsed = read_yaml(value)
     except (yaml.YAMLError, RecursionError, ValueError):
         raise NasError(f"override {override!r}: the value is not valid YAML") from None
     section: Any = content

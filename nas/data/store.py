@@ -201,6 +201,8 @@ def _decode_all(utterances: Sequence[Utterance], rate: int, workers: int, progre
             return _quantise(decode(utterance.path, rate))
         except NasError as error:
             return str(error)
+        except Exception as error:  # a decoder that dies takes its file with it, not the run's reasons
+            return f"{utterance.path}: decoding failed ({type(error).__name__}: {error})"
 
     bar = tqdm(total=len(utterances), desc="decode", unit="file", disable=not progress or len(utterances) < 50)
     with ThreadPoolExecutor(workers) as pool, bar:

@@ -87,11 +87,11 @@ class Snapshot:
                     index, _, moment = key.partition("/")
                     moments.setdefault(int(index), {})[moment] = tensor
                 groups = state["optimizers"][name]
-                _require_like(groups, optimizer.state_dict()["param_groups"])
+                require_like(groups, optimizer.state_dict()["param_groups"])
                 optimizer.load_state_dict({"state": moments, "param_groups": groups})
             for name, schedule in self.schedules.items():
                 # A schedule takes whatever attributes it is given, so it is given none but its own.
-                _require_like(state["schedules"][name], schedule.state_dict())
+                require_like(state["schedules"][name], schedule.state_dict())
                 schedule.load_state_dict(state["schedules"][name])
             _restore_random_state(state["random"], _below(tensors, "random/"))
             values: dict[str, Any] = state["values"]
@@ -164,7 +164,7 @@ def digests(tensors: Mapping[str, Tensor]) -> dict[str, str]:
     return {name: _checksum({name: tensor}, "") for name, tensor in plain.items()}
 
 
-def _require_like(found: Any, own: Any) -> None:
+def require_like(found: Any, own: Any) -> None:
     """Refuse values of other names, types or lengths than our own.
 
     Raises:
@@ -174,12 +174,12 @@ def _require_like(found: Any, own: Any) -> None:
         if not isinstance(found, dict) or {str(key) for key in found} != {str(key) for key in own}:
             raise TypeError("other names")
         for key, value in own.items():
-            _require_like(found[str(key)], value)
+            require_like(found[str(key)], value)
     elif isinstance(own, list | tuple):
         if not isinstance(found, list | tuple) or len(found) != len(own):
             raise TypeError("another length")
         for one, other in zip(found, own, strict=True):
-            _require_like(one, other)
+            require_like(one, other)
     elif isinstance(own, float):
         if isinstance(found, bool) or not isinstance(found, int | float):
             raise TypeError("not a number")

@@ -21,7 +21,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import yaml
 from safetensors import SafetensorError, safe_open
@@ -29,7 +29,7 @@ from safetensors.torch import save as to_safetensors
 from torch import Tensor
 
 from nas import processes
-from nas.config import Recipe, recipe_from
+from nas.config import Recipe, read_yaml, recipe_from
 from nas.errors import NasError
 from nas.files import write_bytes, write_text
 from nas.genotype import Genotype
@@ -102,16 +102,21 @@ class Run:
         """
         folder = Path(folder)
         try:
-            values = yaml.safe_load((folder / "recipe.yaml").read_text(encoding="utf-8"))
+            values = read_yaml((folder / "recipe.yaml").read_text(encoding="utf-8"))
             kind = json.loads((folder / "environment.json").read_text(encoding="utf-8"))["kind"]
+            if kind not in get_args(Kind):
+                raise ValueError(f"there is no kind {kind!r}")
         except OSError as error:
             raise NasError(f"{folder} is not a run directory: {Path(error.filename).name} is missing") from error
-        except (yaml.YAMLError, ValueError, KeyError, TypeError) as error:
+        except (yaml.YAMLError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise NasError(f"{folder}: recipe.yaml or environment.json is damaged") from error
         run = cls(folder, kind, recipe_from(values))
         if (folder / "history.csv").exists():
-            with open(folder / "history.csv", encoding="utf-8", newline="") as stream:
-                run.history = list(csv.DictReader(stream))
+            try:
+                with open(folder / "history.csv", encoding="utf-8", newline="") as stream:
+                    run.history = list(csv.DictReader(stream))
+            except (OSError, ValueError, csv.Error) as error:
+                raise NasError(f"{folder}: history.csv is damaged") from error
         return run
 
     def continue_history(self, rows: list[dict[str, Any]]) -> None:

@@ -5,10 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from nas.config import recipe_from
 from nas.errors import NasError
-from nas.training.checkpoint import Snapshot
+from nas.training.checkpoint import Snapshot, require_like
 from nas.training.run import Run
+
+
+_BEST = {"rank": [0.0, 0.0], "epoch": 0, "eer": 0.0}
+"""What is kept of the best epoch."""
 
 
 @dataclass(frozen=True)
@@ -37,13 +40,19 @@ def resume_from(snapshot: Snapshot, run: Run) -> Standing:
     values = snapshot.restore()
     if values is None:
         return Standing()
-    recipe, history = values.pop("recipe"), values.pop("history")
+    try:
+        recipe, history = values.pop("recipe"), values.pop("history")
+        standing = Standing(**values)
+        known = {"best": standing.best and _BEST, "learning_rate": 0.0 if standing.learning_rate is not None else None}
+        require_like(vars(standing), vars(Standing()) | known)
+        for row in history:
+            require_like(list(row), list(history[0]))
+    except (KeyError, TypeError, AttributeError) as error:
+        raise NasError(f"{run.folder}: the checkpoint is not one of this version") from error
     changed = _differences(recipe, run.recipe.model_dump(mode="json"))
     if changed:
         raise NasError(f"{run.folder}/recipe.yaml was changed since the run began: {'; '.join(changed)}")
-    recipe_from(recipe)
     run.continue_history(history)
-    standing = Standing(**values)
     if standing != Standing():
         run.log(f"going on at epoch {standing.epoch}, after {standing.step} steps")
     return standing
