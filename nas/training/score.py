@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from nas.data.decode import decode
 from nas.data.normalisation import Normalisation, normalise
@@ -20,21 +21,30 @@ from nas.training.train import load
 AUDIO_SUFFIXES = (".flac", ".wav", ".ogg", ".mp3")
 
 
-def open_scorer(run: Path | None, model: str | None, weights: Path | None) -> Callable[[Path], float]:
-    """A function from an audio file to its score, higher = bona fide: of a train run, or of published weights.
+def open_network(
+    run: Path | None, model: str | None, weights: Path | None
+) -> tuple[nn.Module, int | None, Normalisation]:
+    """A network in evaluation mode, of a train run or of published weights; the samples that it sees (None: all of an
+    utterance), and what its waveforms are scaled to.
 
     Raises:
         NasError: not a train run, an unknown network, weights that do not fit.
     """
-    samples: int | None
-    normalisation: Normalisation = "none"
     if run is not None:
-        network, data = load(run), Run.open(run).recipe.data
-        samples, normalisation = data.samples, data.normalise
-    else:
-        assert model is not None
-        assert weights is not None
-        network, samples = load_published(model, weights), registry.entry(model).samples
+        data = Run.open(run).recipe.data
+        return load(run), data.samples, data.normalise
+    assert model is not None
+    assert weights is not None
+    return load_published(model, weights), registry.entry(model).samples, "none"
+
+
+def open_scorer(run: Path | None, model: str | None, weights: Path | None) -> Callable[[Path], float]:
+    """A function from an audio file to its score, higher = bona fide: of a train run, or of published weights.
+
+    Raises:
+        NasError: see `open_network`.
+    """
+    network, samples, normalisation = open_network(run, model, weights)
     prepared = prepare_for_inference(network)
 
     def scorer(path: Path) -> float:

@@ -1,0 +1,1 @@
+"""Where a network looks: integrated gradients over time and frequency, and the attention of AASIST's graphs."""
