@@ -15,6 +15,7 @@ from nas.cli.corpus import app as corpus_app
 from nas.cli.data import app as data_app
 from nas.cli.demo import demo
 from nas.cli.evaluate import evaluate
+from nas.cli.explain import explain
 from nas.cli.finetune import finetune
 from nas.cli.report import report
 from nas.cli.resume import resume
@@ -33,7 +34,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for verb in (demo, search, train, finetune, resume, evaluate, score, compare, report, calibrate, show, tune):
+for verb in (demo, search, train, finetune, resume, evaluate, score, explain, compare, report, calibrate, show, tune):
     app.command()(verb)
 app.add_typer(data_app, name="data")
 app.add_typer(corpus_app, name="corpus")
