@@ -77,23 +77,25 @@ def study(begin: list[str], run: Path, reference: Path, kills: int, seed: int = 
     started = time.monotonic()
     starting = _live(begin, reference, taken_up=True)
     whole = time.monotonic() - started
-    moments, places = random.Random(seed), []
+    moments, places, done = random.Random(seed), [], 0.0
+    epochs = len(_history(reference)) - 1
     for number in range(kills):
         command = begin if not (run / "environment.json").exists() else ["resume"]
         if command == begin and run.exists():
             shutil.rmtree(run)  # killed before it was a run: nothing to go on from
         early = moments.random() < STARTING
-        # On average the waits leave a quarter of the run undone.
-        wait = moments.uniform(0, starting if early else 1.5 * (whole - starting) / kills)
+        # Each takes its share of what is left, whatever else the machine does meanwhile.
+        left = (1 - done) * (whole - starting) / (kills - number)
+        wait = moments.uniform(0, starting if early else 1.5 * left)
         lived = _live(command, run, not early, wait)
         found = read_checkpoint(run / "checkpoints") if (run / "checkpoints").exists() else None
         values = found[1]["values"] if found else {}
         place = {key: values.get(key) for key in ("epoch", "step")}
+        done = (place["epoch"] - 1) / epochs if values else 0.0
         places.append({"kill": number + 1, "seconds": round(lived, 3), "starting": early, **place})
         print(places[-1], flush=True)
     _live(begin if not (run / "environment.json").exists() else ["resume"], run, True)
     differs = differences(reference, run)
-    epochs = len(_history(run)) - 1
     return {"command": begin, "kills": places, "epochs": epochs, "identical": not differs, "differs": differs}
 
 
