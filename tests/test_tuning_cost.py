@@ -147,7 +147,12 @@ def test_a_budget_below_the_cheapest_genotype_is_refused_before_anything_is_writ
 @pytest.mark.parametrize("budget", [15_000])
 def test_a_search_meets_its_budget(tmp_path: Path, budget: int) -> None:
     """Expected and derived parameters within 10 %, where the cells are most of the network."""
-    changes = ["network.channels=8", "data.samples=1000", f"search.cost={{budget: {budget}}}", "search.architecture_learning_rate=0.1"]
+    changes = [
+        "network.channels=8",
+        "data.samples=1000",
+        f"search.cost={{budget: {budget}}}",
+        "search.architecture_learning_rate=0.1",
+    ]
     recipe = nas.load_recipe("raw_pcdarts/toy", [*changes, "search.epochs=5", "engine.pictures=0"])
     found = nas.search(recipe, tmp_path / "run", progress=False)
     with open(tmp_path / "run" / "history.csv", newline="") as stream:

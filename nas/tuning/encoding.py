@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import combinations
 from math import prod
 from typing import Any
@@ -59,7 +60,7 @@ class Encoding:
         """All sets of inputs that a node may keep, e.g. ("0 1", "0 2", "1 2") for node 3."""
         return tuple(" ".join(map(str, s)) for s in combinations(range(node), self.space.topology.kept_inputs))
 
-    @property
+    @cached_property
     def choices(self) -> dict[str, tuple[str, ...]]:
         """Every parameter with its choices; the parameters of a node stand together."""
         choices: dict[str, tuple[str, ...]] = {}
@@ -71,7 +72,7 @@ class Encoding:
                     choices[f"{kind}.node{node}.primitive{place}"] = self.primitives
         return choices
 
-    @property
+    @cached_property
     def distributions(self) -> dict[str, BaseDistribution]:
         return {name: CategoricalDistribution(choices) for name, choices in self.choices.items()}
 

@@ -69,7 +69,7 @@ def synflow(network: RawPCDarts, waveforms: Tensor, labels: Tensor) -> float:
     for cell in cells:
         s0, s1 = s1, cell(s0, s1)
     gradients = torch.autograd.grad(s1.sum(), weights)
-    flow = sum(float((w * g).abs().sum()) for w, g in zip(weights, gradients, strict=True))
+    flow = sum((w.detach() * g).abs().sum().item() for w, g in zip(weights, gradients, strict=True))
     return math.log(flow) if flow > 0 else -math.inf
 
 

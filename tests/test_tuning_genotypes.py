@@ -1,0 +1,224 @@
+"""Genotypes as parameters of trials, the samplers over them, proxies, Pareto fronts."""
+
+from __future__ import annotations
+
+import random
+from itertools import product
+from pathlib import Path
+
+import optuna
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from optuna.storages import InMemoryStorage
+from optuna.trial import Trial
+
+import nas
+from nas.errors import NasError
+from nas.genotype import Edge, Genotype
+from nas.networks.raw_pcdarts import RawPCDarts
+from nas.space import CellTopology, Identity, Linear, SearchSpace, Zero
+from nas.tuning.encoding import Encoding, kinds_of
+from nas.tuning.pareto import Point, pareto_front
+from nas.tuning.proxies import get_proxy, proxy_names
+from nas.tuning.samplers import RegularizedEvolution, SeededByTrial, cross, make_sampler, mutate
+from nas.tuning.study import open_study, run_study
+
+FULL = Encoding(nas.get_space("raw_waveform"))
+SMALL_SPACE = SearchSpace(
+    "small", (Zero("none"), Identity("skip_connect"), Linear("std_conv_3", 3)), CellTopology(intermediate=2)
+)
+SMALL = Encoding(SMALL_SPACE, ("expand",))
+
+
+@given(st.integers(0, 2**32))
+@settings(deadline=None, max_examples=50)
+def test_every_genotype_has_one_encoding(seed: int) -> None:
+    chance = random.Random(seed)
+    genotype = Genotype.random(FULL.space, chance)
+    parameters = FULL.parameters(genotype)
+    assert list(parameters) == [name for name in FULL.choices if name in parameters]
+    assert set(parameters) == set(FULL.choices)
+    again = FULL.genotype(parameters).validate(FULL.space)
+    # The same edges; only their order within a node may differ, which the network does not see.
+    for kind in ("normal", "expand"):
+        for before, after in zip(getattr(genotype, kind), getattr(again, kind), strict=True):
+            assert sorted(before) == sorted(after)
+    assert FULL.parameters(again) == parameters
+
+
+def test_a_small_space_is_enumerated_exactly() -> None:
+    names = list(SMALL.choices)
+    found = [SMALL.genotype(dict(zip(names, v, strict=True))) for v in product(*SMALL.choices.values())]
+    # Node 2 keeps both inputs, node 3 two of three; two primitives on each of the four edges.
+    assert len(found) == SMALL.size == 2**2 * 3 * 2**2
+    assert len({str(genotype) for genotype in found}) == len(found)
+    assert all(genotype.normal == genotype.expand for genotype in found)
+
+
+def test_stacks_know_their_kinds_of_cell() -> None:
+    assert [kinds_of(cells) for cells in (1, 2, 3, 8)] == [("expand",), ("expand",), *[("normal", "expand")] * 2]
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("[['none', 0], ['skip_connect', 1]], [['skip_connect', 0], ['skip_connect', 1]]", "never derived"),
+        ("[['skip_connect', 1], ['skip_connect', 1]], [['skip_connect', 0], ['skip_connect', 1]]", "different ones"),
+        ("[['skip_connect', 1]], [['skip_connect', 0], ['skip_connect', 1]]", "different ones"),
+    ],
+)
+def test_a_genotype_that_is_not_searched_is_refused(text: str, sentence: str) -> None:
+    with pytest.raises(NasError, match=sentence):
+        SMALL.parameters(Genotype.parse(f"normal: [{text}]\nexpand: [{text}]"))
+
+
+def test_parameters_of_another_space_are_refused() -> None:
+    with pytest.raises(NasError, match="is one of"):
+        FULL.genotype(dict.fromkeys(FULL.choices, "std_conv_99"))
+
+
+@given(st.integers(0, 2**32))
+@settings(deadline=None, max_examples=50)
+def test_mutation_changes_one_parameter_and_crossover_takes_whole_nodes(seed: int) -> None:
+    chance = random.Random(seed)
+    one, other = (FULL.parameters(Genotype.random(FULL.space, chance)) for _ in range(2))
+    mutated = mutate(one, FULL, chance)
+    FULL.genotype(mutated)
+    assert sum(mutated[name] != one[name] for name in FULL.choices) == 1
+    child = cross(one, other, FULL, chance)
+    FULL.genotype(child)
+    nodes = {name.rpartition(".")[0] for name in child}
+    for node in nodes:
+        parts = [{n: v for n, v in p.items() if n.startswith(f"{node}.")} for p in (child, one, other)]
+        assert parts[0] in parts[1:]
+
+
+def distance(genotype: Genotype) -> float:
+    """A landscape without traps: edges that are not std_conv_5."""
+    return sum(edge.primitive != "std_conv_5" for node in (*genotype.normal, *genotype.expand) for edge in node)
+
+
+def run(sampler: optuna.samplers.BaseSampler, trials: int) -> optuna.Study:
+    study = open_study("test", InMemoryStorage(), sampler)
+
+    def objective(trial: Trial) -> float:
+        return distance(FULL.suggest(trial))
+
+    run_study(study, objective, trials)
+    return study
+
+
+def test_evolution_beats_random_where_neighbours_are_alike() -> None:
+    best = {
+        name: sum(run(make_sampler(name, seed, FULL, 8, 3), 60).best_value for seed in range(2))
+        for name in ("evolution", "random")
+    }
+    assert best["evolution"] < best["random"]
+
+
+def test_the_oldest_dies_and_children_are_neighbours_of_the_living() -> None:
+    study = run(make_sampler("evolution", 0, FULL, population=6, tournament=6), 20)
+    trials = study.get_trials()
+    for trial in trials[6:]:
+        living = trials[trial.number - 6 : trial.number]
+        # The tournament is the whole population, so the parent is its best.
+        lowest = min(t.value for t in living)
+        parents = [t for t in living if t.value == lowest]
+        assert any(sum(t.params[n] != trial.params[n] for n in trial.params) == 1 for t in parents)
+
+
+def test_evolution_refuses_what_cannot_be() -> None:
+    with pytest.raises(NasError, match="1 to 5 members"):
+        RegularizedEvolution(FULL, population=5, tournament=6)
+    with pytest.raises(ValueError, match="multi-objective"):
+        open_study("x", InMemoryStorage(), RegularizedEvolution(FULL, 1, 1), objectives=2).ask(FULL.distributions)
+
+
+def test_an_unknown_sampler_is_named() -> None:
+    with pytest.raises(NasError, match="did you mean 'evolution'"):
+        make_sampler("evoluton", 0, FULL)
+
+
+@pytest.mark.parametrize("name", ["random", "evolution", "tpe"])
+def test_a_study_that_was_stopped_goes_on_as_it_would_have(name: str) -> None:
+    whole = [trial.params for trial in run(make_sampler(name, 3, FULL, 4, 2), 16).get_trials()]
+    storage = InMemoryStorage()
+    for trials in (7, 16):
+        # A new sampler each time, as in a new process.
+        study = open_study("test", storage, make_sampler(name, 3, FULL, 4, 2))
+        run_study(study, lambda trial: distance(FULL.suggest(trial)), trials)
+    assert [trial.params for trial in study.get_trials()] == whole
+    assert len({str(parameters) for parameters in whole}) > 10
+
+
+def test_trials_are_seeded_by_their_number() -> None:
+    seeds: list[int] = []
+
+    def make(seed: int) -> optuna.samplers.BaseSampler:
+        seeds.append(seed)
+        return optuna.samplers.RandomSampler(seed=seed)
+
+    run(SeededByTrial(make, 0), 5)
+    assert len(set(seeds[1:])) == 5
+
+
+@pytest.mark.parametrize("name", proxy_names())
+def test_proxies_tell_networks_apart_and_repeat(name: str) -> None:
+    proxy = get_proxy(name)
+    torch.manual_seed(0)
+    waveforms, labels = torch.randn(6, 1000), torch.tensor([0, 1] * 3)
+    genotypes = {
+        primitive: Genotype(normal=cell, expand=cell)
+        for primitive in ("skip_connect", "std_conv_3")
+        for cell in [tuple(tuple((Edge(primitive, s)) for s in (0, 1)) for _ in range(4))]
+    }
+
+    def score(primitive: str) -> float:
+        torch.manual_seed(1)
+        network = RawPCDarts(genotypes[primitive], "raw_waveform", 4, 3, 8, 1, mask=0)
+        return proxy(network, waveforms, labels)
+
+    assert score("std_conv_3") == score("std_conv_3")
+    assert score("std_conv_3") != score("skip_connect")
+    if name in ("synflow", "naswot"):
+        # More weights and more units to flow through.
+        assert score("std_conv_3") > score("skip_connect")
+
+
+def test_an_unknown_proxy_is_named() -> None:
+    with pytest.raises(NasError, match="did you mean 'synflow'"):
+        get_proxy("synflo")
+
+
+@given(st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), min_size=1, max_size=30))
+def test_the_front_is_what_nothing_dominates(values: list[tuple[int, int]]) -> None:
+    points = [Point(number, (float(x), float(y))) for number, (x, y) in enumerate(values)]
+    front = pareto_front(points)
+    brute = {(x, y) for x, y in values if not any((a <= x and b <= y) and (a, b) != (x, y) for a, b in values)}
+    assert {point.values for point in front} == brute
+    assert len(front) == len(brute)
+    assert [point.values for point in front] == sorted(point.values for point in front)
+
+
+def test_a_front_writes_genotypes_that_can_be_read(tmp_path: Path) -> None:
+    from nas.tuning.pareto import write_front
+
+    study = open_study("test", InMemoryStorage(), make_sampler("nsga2", 0, SMALL, 6), objectives=2)
+
+    def objective(trial: Trial) -> tuple[float, float]:
+        genotype = SMALL.suggest(trial)
+        convolutions = sum(edge.primitive == "std_conv_3" for node in genotype.expand for edge in node)
+        return float(4 - convolutions), float(convolutions)
+
+    run_study(study, objective, 30)
+    front = write_front(study, SMALL, ["parameters"], "recipe.yaml", tmp_path)
+    assert 2 <= len(front) <= 5
+    for point in front:
+        genotype = Genotype.load(tmp_path / "pareto" / f"trial_{point.trial:04d}.json").validate(SMALL_SPACE)
+        assert SMALL.parameters(genotype) == study.get_trials()[point.trial].params
+    text = (tmp_path / "pareto.md").read_text()
+    assert f"nas train recipe.yaml --genotype {tmp_path / 'pareto'}" in text
+    assert (tmp_path / "pareto_parameters.png").read_bytes().startswith(b"\x89PNG")
+    assert len((tmp_path / "pareto.csv").read_text().splitlines()) == 1 + len(front)
