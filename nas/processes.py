@@ -45,6 +45,20 @@ def restarted() -> bool:
     return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
 
 
+def meet_again(backend: str) -> None:
+    """Let processes that were started anew find each other.
+
+    torchrun without `--standalone` or `--rdzv-backend c10d` keeps one store for all attempts, in which the addresses of
+    processes that have ended would be taken for those of the new ones.
+    """
+    if not restarted() or dist.is_initialized() or os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
+        return
+    store = dist.TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), is_master=False)
+    attempt = dist.PrefixStore(f"attempt_{os.environ['TORCHELASTIC_RESTART_COUNT']}", store)
+    world_size = int(os.environ["WORLD_SIZE"])
+    dist.init_process_group(backend, store=attempt, rank=int(os.environ["RANK"]), world_size=world_size)
+
+
 class _Total(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:

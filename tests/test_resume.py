@@ -19,7 +19,7 @@ from nas.errors import Interrupted
 from nas.training.checkpoint import CURRENT, PREVIOUS, Watch, read_checkpoint, write_checkpoint
 from nas.training.run import read_tensors
 
-TOY = ["engine.checkpoint_minutes=0.0001"]
+TOY = ["data.samples=1000", "engine.pictures=0", "engine.checkpoint_minutes=0.0001"]
 
 
 def same_run(one: Path, other: Path) -> None:

@@ -44,6 +44,7 @@ def start_engine(recipe: Recipe) -> Accelerator:
     # Filling fresh memory guards against reading what was never written; it doubles the cost of small operations.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.benchmark = not recipe.deterministic
+    processes.meet_again("gloo" if on_cpu else "nccl")
     # Accelerate keeps one global state; a second run in this process may want another precision.
     AcceleratorState._reset_state(reset_partial_state=True)
     accelerator = Accelerator(cpu=on_cpu, mixed_precision=_PRECISION[precision])

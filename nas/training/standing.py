@@ -9,7 +9,6 @@ from nas.errors import NasError
 from nas.training.checkpoint import Snapshot, require_like
 from nas.training.run import Run
 
-
 _BEST = {"rank": [0.0, 0.0], "epoch": 0, "eer": 0.0}
 """What is kept of the best epoch."""
 
@@ -46,7 +45,9 @@ def resume_from(snapshot: Snapshot, run: Run) -> Standing:
         known = {"best": standing.best and _BEST, "learning_rate": 0.0 if standing.learning_rate is not None else None}
         require_like(vars(standing), vars(Standing()) | known)
         for row in history:
-            require_like(list(row), list(history[0]))
+            if list(row) != list(history[0]):
+                raise TypeError("other columns")
+            require_like([row["epoch"], row["dev_eer"]], [1, 0.0])
     except (KeyError, TypeError, AttributeError) as error:
         raise NasError(f"{run.folder}: the checkpoint is not one of this version") from error
     changed = _differences(recipe, run.recipe.model_dump(mode="json"))
