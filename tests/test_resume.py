@@ -15,29 +15,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import nas
+from experiments.kill_study import differences
 from nas.errors import Interrupted
 from nas.training.checkpoint import CURRENT, PREVIOUS, Watch, read_checkpoint, write_checkpoint
-from nas.training.run import read_tensors
 
 TOY = ["data.samples=1000", "engine.pictures=0", "engine.checkpoint_minutes=0.0001"]
-
-
-def same_run(one: Path, other: Path) -> None:
-    """Weights, alphas and betas, genotypes and the history's losses are equal."""
-    for name in ("last", "best"):
-        first, second = (read_tensors(run / "checkpoints" / f"{name}.safetensors") for run in (one, other))
-        assert first.keys() == second.keys()
-        assert all(torch.equal(first[key], second[key]) for key in first)
-    names = {path.name for path in (one / "genotypes").glob("*.json")}
-    assert names == {path.name for path in (other / "genotypes").glob("*.json")}
-    for name in names:
-        assert (one / "genotypes" / name).read_text() == (other / "genotypes" / name).read_text()
-    assert (one / "genotype.json").read_text() == (other / "genotype.json").read_text()
-    tables = [(run / "history.csv").read_text().splitlines() for run in (one, other)]
-    without_rate = [[line.split(",") for line in table] for table in tables]
-    place = without_rate[0][0].index("utterance_rate")
-    cut = [[row[:place] + row[place + 1 :] for row in table] for table in without_rate]
-    assert cut[0] == cut[1]
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +62,7 @@ def test_a_stop_at_any_step_changes_nothing(
                 start[kind]()
         torch.manual_seed(99)  # whatever was drawn in between
         nas.resume(tmp_path / kind, progress=False)
-        same_run(whole / kind, tmp_path / kind)
+        assert differences(whole / kind, tmp_path / kind) == []
 
 
 def test_a_finished_run_resumes_to_its_result(whole: Path) -> None:
@@ -111,7 +93,7 @@ def test_a_killed_process_resumes(number: signal.Signals, whole: Path, tmp_path:
         command = go_on
     assert kills
     subprocess.run(go_on, check=True, capture_output=True, timeout=300)
-    same_run(whole / "search", tmp_path / "search")
+    assert differences(whole / "search", tmp_path / "search") == []
 
 
 def test_a_changed_recipe_is_refused_with_the_difference(whole: Path, tmp_path: Path) -> None:
