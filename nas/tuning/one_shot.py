@@ -113,6 +113,7 @@ class OneShot:
     def _measure_statistics(self) -> None:
         norms = [m for m in self.supernet.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
         self.supernet.train()
+        self.supernet.stem.frontend.eval()  # masks no filters, which would make the judgement random
         with torch.no_grad():
             for number, waveforms in enumerate(self.waveforms, start=1):
                 # A momentum of 1 / n makes the running statistics the plain mean of those of n batches.
