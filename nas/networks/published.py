@@ -139,6 +139,10 @@ PUBLISHED: dict[str, Published] = {
 """Networks with released weights, by their name in the registry."""
 
 
+# What PyTorch's reader meets in files that are something else.
+_DAMAGED = (SafetensorError, RuntimeError, EOFError, ValueError, OSError, LookupError, TypeError, AttributeError)
+
+
 def read_state(path: str | Path) -> dict[str, Tensor]:
     """The tensors of a .safetensors file or of a PyTorch file, read without running anything that it contains.
 
@@ -156,7 +160,7 @@ def read_state(path: str | Path) -> dict[str, Tensor]:
         content: Any = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise NasError(f"{path} holds more than tensors and is not loaded: it should be a state_dict") from error
-    except (SafetensorError, RuntimeError, EOFError, ValueError, OSError) as error:
+    except _DAMAGED as error:
         raise NasError(f"{path} is not a file of weights (.safetensors, or a state_dict saved by PyTorch)") from error
     for key in ("state_dict", "model_state_dict"):
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):

@@ -41,5 +41,5 @@ def explain_file(source: Path, audio: Path, output: Path, model: str | None = No
     attribution = integrated_gradients(network, waveform, steps)
     attention = attention_maps(network, waveform) if isinstance(network, AASIST) else None
     centres = band_centres(frontend_of(network))
-    save_figure(draw_explanation(waveform.numpy(), attribution, centres, attention, audio.name), output)
+    save_figure(draw_explanation(waveform.numpy(), attribution, centres, attention, audio.stem), output)
     return attribution.gap

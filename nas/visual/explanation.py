@@ -98,7 +98,7 @@ def _spectrogram(
         colours = np.zeros((*sums.shape, 4))
         colours[sums > 0] = (0.0, 0.447, 0.698, 1)
         colours[sums <= 0] = (0.835, 0.369, 0.0, 1)
-        colours[..., 3] = np.clip(np.abs(sums) / strongest, 0, 1) ** 0.5
+        colours[..., 3] = 0.8 * np.clip(np.abs(sums) / strongest, 0, 1)
         time = np.linspace(0, attribution.seconds, count + 1)
         axes.pcolormesh(time, borders, colours[order], linewidth=0, rasterized=True)
     axes.set_ylim(0, SAMPLE_RATE / 2000)
