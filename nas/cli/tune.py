@@ -21,7 +21,7 @@ def tune(
     ] = None,
     genotype: Annotated[Path | None, typer.Option("--genotype", "-g", help="Genotype file, as of nas train.")] = None,
     frontend: Annotated[Path | None, typer.Option(help="Learnt front-end, as of nas train.")] = None,
-    weights: Annotated[Path | None, typer.Option(help="Published weights to fine-tune, as of nas train.")] = None,
+    weights: Annotated[Path | None, typer.Option(help="Weights to fine-tune, as of nas finetune.")] = None,
     space_file: SpaceFile = None,
     quiet: Quiet = False,
 ) -> None:
