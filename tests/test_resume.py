@@ -106,6 +106,20 @@ def test_a_changed_recipe_is_refused_with_the_difference(whole: Path, tmp_path: 
         nas.resume(tmp_path / "search", progress=False)
 
 
+def test_another_number_of_processes_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nas.training.loop.Watch", StopAfter)
+    StopAfter.looks = 1
+    with pytest.raises(Interrupted):
+        nas.search(nas.load_recipe("raw_pcdarts/toy", TOY), tmp_path / "search", progress=False)
+    monkeypatch.undo()
+    found = read_checkpoint(tmp_path / "search" / "checkpoints")
+    assert found is not None
+    found[1]["values"]["processes"] = 2
+    write_checkpoint(tmp_path / "search" / "checkpoints", *found)
+    with pytest.raises(nas.NasError, match="a run of 2 processes and cannot go on with 1"):
+        nas.resume(tmp_path / "search", progress=False)
+
+
 def tensors(seed: int) -> dict[str, torch.Tensor]:
     generator = torch.Generator().manual_seed(seed)
     return {

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from nas import processes
 from nas.errors import NasError
 from nas.training.checkpoint import Snapshot, require_like
 from nas.training.run import Run
@@ -27,20 +28,22 @@ class Standing:
 
     def values(self, run: Run) -> dict[str, Any]:
         """All of it, with the history and the recipe, in JSON-able types."""
-        return {**vars(self), "history": run.history, "recipe": run.recipe.model_dump(mode="json")}
+        recipe = run.recipe.model_dump(mode="json")
+        return {**vars(self), "history": run.history, "recipe": recipe, "processes": processes.count()}
 
 
 def resume_from(snapshot: Snapshot, run: Run) -> Standing:
     """Restore the last good checkpoint of a run, or the start where there is none.
 
     Raises:
-        NasError: the run's recipe was changed since; the keys that differ are named.
+        NasError: the run's recipe was changed since; the keys that differ are named. Or it had other processes.
     """
     values = snapshot.restore()
     if values is None:
+        run.continue_history([])  # a run that was stopped before its first checkpoint may have written a row
         return Standing()
     try:
-        recipe, history = values.pop("recipe"), values.pop("history")
+        recipe, history, count = (values.pop(name) for name in ("recipe", "history", "processes"))
         standing = Standing(**values)
         known = {"best": standing.best and _BEST, "learning_rate": 0.0 if standing.learning_rate is not None else None}
         require_like(vars(standing), vars(Standing()) | known)
@@ -53,6 +56,9 @@ def resume_from(snapshot: Snapshot, run: Run) -> Standing:
     changed = _differences(recipe, run.recipe.model_dump(mode="json"))
     if changed:
         raise NasError(f"{run.folder}/recipe.yaml was changed since the run began: {'; '.join(changed)}")
+    epochs = (run.recipe.search if run.kind == "search" else run.recipe.train).epochs
+    if count != processes.count() and standing.epoch <= epochs:
+        raise NasError(f"{run.folder} is a run of {count} processes and cannot go on with {processes.count()}")
     run.continue_history(history)
     if standing != Standing():
         run.log(f"going on at epoch {standing.epoch}, after {standing.step} steps")
