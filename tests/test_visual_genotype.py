@@ -19,6 +19,7 @@ from nas.space import get_space
 from nas.visual.genotype import (
     CHANGED,
     OUTPUT,
+    _lean,
     cell_layout,
     diff_genotypes,
     draw_genotype,
@@ -200,3 +201,10 @@ def test_places_of_dot_keep_their_distance():
         ordered = sorted(places[item] for item in row)
         # dot counts in whole points, 72 to the inch.
         assert all(right - left >= 1.2 - 1 / 72 for left, right in pairwise(ordered))
+
+
+def test_lines_never_swing_beyond_their_points():
+    """A line that turns back passes the turn upright; between rising points it keeps leaning."""
+    points = [(0.0, 0.0), (1.0, 1.0), (1.0, 2.0), (3.0, 3.0), (2.0, 4.0), (4.0, 5.0)]
+    assert [_lean(points, at) for at in range(6)] == [0, 0, 0, 0, 0, 0]
+    assert _lean([(0.0, 0.0), (1.0, 1.0), (3.0, 2.0)], 1) == 1.5

@@ -254,10 +254,7 @@ def _wire(
     for i in range(len(points) - 1):
         (x0, y0), (x1, y1) = points[i], points[i + 1]
         reach = (y1 - y0) / 2
-        # Inner bends are passed on the way from the point before to the point after; the ends are vertical.
-        lean0 = (points[i + 1][0] - points[i - 1][0]) / (points[i + 1][1] - points[i - 1][1]) if i else 0.0
-        inner = i + 2 < len(points)
-        lean1 = (points[i + 2][0] - x0) / (points[i + 2][1] - y0) if inner else 0.0
+        lean0, lean1 = _lean(points, i), _lean(points, i + 1)
         vertices += [(x0 + lean0 * reach, y0 + reach), (x1 - lean1 * reach, y1 - reach), (x1, y1)]
         codes += [Path.CURVE4] * 3
     style = (0.0, dashes) if dashes else "solid"
@@ -277,6 +274,15 @@ def _wire(
         half = 0.6 * head
         corners = [tip, (tip[0] - half, tip[1] - head * 1.15), (tip[0] + half, tip[1] - head * 1.15)]
         axes.add_patch(Polygon(corners, closed=True, facecolor=colour, edgecolor="none", alpha=opacity, zorder=5))
+
+
+def _lean(points: Sequence[Point], at: int) -> float:
+    """How much a line leans where it passes a point: not at all at its ends and where it turns back, so that it never
+    swings beyond its points; elsewhere as from the point before to the point after."""
+    if at in (0, len(points) - 1):
+        return 0.0
+    (x0, y0), (x1, _), (x2, y2) = points[at - 1 : at + 2]
+    return (x2 - x0) / (y2 - y0) if (x1 - x0) * (x2 - x1) > 0 else 0.0
 
 
 def _box(
