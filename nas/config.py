@@ -46,8 +46,8 @@ class Data(Section):
     corrupt: Literal["strict", "skip"] = "strict"
     """What a damaged audio file does: stop with the list, or be left out and counted."""
     subset: Positive | dict[Partition, Positive] = {}
-    """Take so many utterances of a partition ({train: 1000, dev: 200}; a number: of train), half of each class, drawn by
-    the seed; all of the others."""
+    """Take so many utterances of a partition ({train: 1000, dev: 200}; a number: of train), half of each class, drawn
+    by the seed; all of the others."""
     leave_out: list[str] = []
     """Attacks that training and development do without; evaluation keeps them."""
     augment: list[dict[str, Any]] = []

@@ -26,8 +26,8 @@ def build(
     recipe: Annotated[
         str | None,
         typer.Option(
-            help="Corpus recipe: a YAML file, or a packaged one by name, e.g. proxy/la_proxy. It takes the place of the "
-            "five options below."
+            help="Corpus recipe: a YAML file, or a packaged one by name, e.g. proxy/la_proxy. It takes the place of "
+            "the five options below."
         ),
     ] = None,
     attacks: Annotated[
@@ -79,7 +79,9 @@ def build(
     if recipe is not None:
         if settings:
             option = next(iter(settings)).replace("_", "-")
-            raise NasError(f"--{option} and --recipe do not go together; write {option.replace('-', '_')} in the recipe")
+            raise NasError(
+                f"--{option} and --recipe do not go together; write {option.replace('-', '_')} in the recipe"
+            )
         settings = read_recipe(find_recipe(recipe))
     manifest = build_corpus(bonafide, output, workers=workers, progress=not quiet, **settings)
     typer.echo(f"manifest: {manifest}")

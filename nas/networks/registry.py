@@ -9,13 +9,12 @@ from typing import Any
 
 from torch import nn
 
-from nas.errors import NasError
 from nas.networks.aasist import AASIST
 from nas.networks.lcnn import LCNN
 from nas.networks.raw_pcdarts import raw_pcdarts
 from nas.networks.rawnet2 import rawnet2_2019, rawnet2_2021
 from nas.options import build_with_options
-from nas.space import nearest
+from nas.registry import Registry
 
 FOUR_SECONDS = 64_600
 """Samples that AASIST and RawNet2 see: 4.0375 s at 16 kHz."""
@@ -29,7 +28,7 @@ class Entry:
     samples: int | None
 
 
-_NETWORKS: dict[str, Entry] = {}
+_NETWORKS: Registry[Entry] = Registry("network")
 
 
 def register(name: str, build: Callable[..., nn.Module], samples: int | None = None) -> None:
@@ -54,8 +53,6 @@ def entry(name: str) -> Entry:
     Raises:
         NasError: nothing is; the nearest name is given.
     """
-    if name not in _NETWORKS:
-        raise NasError(f"there is no network {name!r}{nearest(name, names())}")
     return _NETWORKS[name]
 
 

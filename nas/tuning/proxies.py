@@ -14,23 +14,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from nas.errors import NasError
 from nas.networks.raw_pcdarts import RawPCDarts
-from nas.space import nearest
+from nas.registry import Registry
 
 Proxy = Callable[[RawPCDarts, Tensor, Tensor], float]
 
-_PROXIES: dict[str, Proxy] = {}
+_PROXIES: Registry[Proxy] = Registry("training-free proxy")
 
-
-def proxy(name: str) -> Callable[[Proxy], Proxy]:
-    """Register a function as the proxy `name`."""
-
-    def register(function: Proxy) -> Proxy:
-        _PROXIES[name] = function
-        return function
-
-    return register
+proxy = _PROXIES.entry
+"""Decorator: register a function as the proxy of a name."""
 
 
 def get_proxy(name: str) -> Proxy:
@@ -39,13 +31,11 @@ def get_proxy(name: str) -> Proxy:
     Raises:
         NasError: there is none; the nearest name is given.
     """
-    if name not in _PROXIES:
-        raise NasError(f"search.black_box.warm_start: there is no proxy {name!r}{nearest(name, proxy_names())}")
     return _PROXIES[name]
 
 
-def proxy_names() -> list[str]:
-    return sorted(_PROXIES)
+def proxy_names() -> tuple[str, ...]:
+    return _PROXIES.names()
 
 
 @proxy("synflow")

@@ -24,7 +24,7 @@ from types import ModuleType
 import numpy as np
 
 from nas.errors import NasError
-from nas.space import nearest
+from nas.registry import Registry
 
 RATE = 16000
 """Sample rate of every attack's input and output in Hz."""
@@ -67,7 +67,7 @@ class Attack:
             raise NasError(missing_engine(self.name, self.engine, self.extra)) from None
 
 
-_ATTACKS: dict[str, Attack] = {}
+_ATTACKS: Registry[Attack] = Registry("attack")
 
 
 def attack(name: str, engine: str, extra: str | None = None) -> Callable[[AttackFunction], AttackFunction]:
@@ -86,14 +86,12 @@ def get_attack(name: str) -> Attack:
     Raises:
         NasError: there is none; the nearest name is given.
     """
-    if name not in _ATTACKS:
-        raise NasError(f"there is no attack {name!r}{nearest(name, attack_names())}")
     return _ATTACKS[name]
 
 
 def attack_names() -> tuple[str, ...]:
     """The names of all registered attacks."""
-    return tuple(_ATTACKS)
+    return _ATTACKS.names()
 
 
 def import_engine(module: str, engine: str, extra: str | None, attack_name: str) -> ModuleType:

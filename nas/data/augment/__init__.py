@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 
 from nas.errors import NasError
+from nas.registry import Registry
 from nas.space import nearest
 
 RATE = 16000
@@ -30,17 +31,10 @@ RATE = 16000
 
 AugmentFunction = Callable[..., Tensor]
 
-_AUGMENTATIONS: dict[str, AugmentFunction] = {}
+_AUGMENTATIONS: Registry[AugmentFunction] = Registry("augmentation")
 
-
-def augmentation(name: str) -> Callable[[AugmentFunction], AugmentFunction]:
-    """Register `function(waveforms, generator, **settings)` as the augmentation `name`."""
-
-    def register(function: AugmentFunction) -> AugmentFunction:
-        _AUGMENTATIONS[name] = function
-        return function
-
-    return register
+augmentation = _AUGMENTATIONS.entry
+"""Decorator: register `function(waveforms, generator, **settings)` as the augmentation of a name."""
 
 
 def get_augmentation(name: str) -> AugmentFunction:
@@ -49,14 +43,12 @@ def get_augmentation(name: str) -> AugmentFunction:
     Raises:
         NasError: there is none; the nearest name is given.
     """
-    if name not in _AUGMENTATIONS:
-        raise NasError(f"there is no augmentation {name!r}{nearest(name, augmentation_names())}")
     return _AUGMENTATIONS[name]
 
 
 def augmentation_names() -> tuple[str, ...]:
     """The names of all registered augmentations."""
-    return tuple(_AUGMENTATIONS)
+    return _AUGMENTATIONS.names()
 
 
 @dataclass(frozen=True)

@@ -8,23 +8,18 @@ from pathlib import Path
 
 from nas.data.utterance import PARTITIONS, Utterance
 from nas.errors import NasError
+from nas.registry import Registry
 from nas.space import nearest
 
 Reader = Callable[[Path, Sequence[str] | None, Mapping[str, Path] | None], Iterable[Utterance]]
 """(root, partitions or None for all that are there, protocol file of each partition or None) -> rows."""
 
-_READERS: dict[str, Reader] = {}
+_READERS: Registry[Reader] = Registry("corpus layout")
 _BUILT_IN = ("asvspoof2019", "asvspoof2021", "asvspoof5", "folders", "in_the_wild", "manifest")
 
 
-def reader(layout: str) -> Callable[[Reader], Reader]:
-    """Register a function as the reader of a layout."""
-
-    def register(function: Reader) -> Reader:
-        _READERS[layout] = function
-        return function
-
-    return register
+reader = _READERS.entry
+"""Decorator: register a function as the reader of a layout."""
 
 
 def layouts() -> tuple[str, ...]:
