@@ -33,6 +33,9 @@ from nas.training.run import read_tensors
 STARTING = 0.1
 """Share of the processes that are killed before they have taken up the run."""
 
+CELL = [["std_conv_3", 0], ["skip_connect", 1], ["dil_conv_5", 1], ["max_pool_3", 2]] * 2
+"""Both cells of the network that is trained."""
+
 OVERRIDES = ("data.samples=1000", "engine.pictures=0", "engine.checkpoint_minutes=0.0001")
 
 
@@ -72,38 +75,45 @@ def study(begin: list[str], run: Path, reference: Path, kills: int, seed: int = 
         seed: of the moments.
 
     Raises:
-        RuntimeError: a process failed by itself, or the run ended before all kills: it needs more epochs.
+        RuntimeError: a process failed by itself.
     """
     started = time.monotonic()
-    starting = _live(begin, reference, taken_up=True)
+    starting = _live(begin, reference, taken_up=True) or 0.0
     whole = time.monotonic() - started
-    moments, places, done = random.Random(seed), [], 0.0
+    moments, places, ends, done = random.Random(seed), [], [], 0.0
     epochs = len(_history(reference)) - 1
-    for number in range(kills):
+    while len(places) < kills:
         command = begin if not (run / "environment.json").exists() else ["resume"]
         if command == begin and run.exists():
             shutil.rmtree(run)  # killed before it was a run: nothing to go on from
         early = moments.random() < STARTING
         # Each takes its share of what is left, whatever else the machine does meanwhile.
-        left = (1 - done) * (whole - starting) / (kills - number)
-        wait = moments.uniform(0, starting if early else 1.5 * left)
-        lived = _live(command, run, not early, wait)
+        left = (1 - done) * (whole - starting) / (kills - len(places))
+        lived = _live(command, run, not early, moments.uniform(0, starting if early else left))
+        if lived is None:
+            # It came to its end before it was killed: the kills that are left are of another run.
+            ends.append({"after_kills": len(places), "differs": differences(reference, run)})
+            shutil.rmtree(run)
+            done = 0.0
+            continue
         found = read_checkpoint(run / "checkpoints") if (run / "checkpoints").exists() else None
         values = found[1]["values"] if found else {}
         place = {key: values.get(key) for key in ("epoch", "step")}
         done = (place["epoch"] - 1) / epochs if values else 0.0
-        places.append({"kill": number + 1, "seconds": round(lived, 3), "starting": early, **place})
+        places.append({"kill": len(places) + 1, "seconds": round(lived, 3), "starting": early, **place})
         print(places[-1], flush=True)
-    _live(begin if not (run / "environment.json").exists() else ["resume"], run, True)
-    differs = differences(reference, run)
-    return {"command": begin, "kills": places, "epochs": epochs, "identical": not differs, "differs": differs}
+    _live(begin if not (run / "environment.json").exists() else ["resume"], run, False)
+    ends.append({"after_kills": kills, "differs": differences(reference, run)})
+    identical = not any(end["differs"] for end in ends)
+    return {"command": begin, "epochs": epochs, "kills": places, "ends": ends, "identical": identical}
 
 
-def _live(command: list[str], run: Path, taken_up: bool, wait: float | None = None) -> float:
+def _live(command: list[str], run: Path, taken_up: bool, wait: float | None = None) -> float | None:
     """One process' life: killed `wait` seconds after its start, or after it has taken up the run; or lived to its end.
 
     Returns:
-        Seconds that it lived; of one that was not to be killed, seconds until it had taken up the run.
+        Seconds that it lived; of one that was not to be killed, seconds until it had taken up the run; None where it
+        was to be killed and had ended well before.
     """
     log, errors = run / "log.txt", run.with_suffix(".errors")
     said = log.stat().st_size if log.exists() else 0
@@ -119,6 +129,8 @@ def _live(command: list[str], run: Path, taken_up: bool, wait: float | None = No
         time.sleep(wait)
         process.kill()
     process.join()
+    if wait is not None and process.exitcode == 0:
+        return None
     if process.exitcode != (0 if wait is None else -signal.SIGKILL):
         raise RuntimeError(f"ended with {process.exitcode} in place of being killed: {errors.read_text()[-500:]}")
     return begun if wait is None else time.monotonic() - started
@@ -133,20 +145,20 @@ def _nas(arguments: list[str], errors: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--verb", choices=("search", "train"), action="append", help="default: both")
     parser.add_argument("--kills", type=int, default=50)
-    parser.add_argument("--search-epochs", type=int, default=40)
-    parser.add_argument("--train-epochs", type=int, default=100)
+    parser.add_argument("--epochs", type=int, default=15)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path, required=True)
     asked = parser.parse_args()
+    results = []
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
-        recipe = ["raw_pcdarts/toy", *OVERRIDES]
-        search = ["search", *recipe, f"search.epochs={asked.search_epochs}"]
-        results = [study(search, home / "search", home / "search_whole", asked.kills, asked.seed)]
-        shutil.copy(home / "search_whole" / "genotype.json", home / "found.json")
-        train = ["train", *recipe, f"train.epochs={asked.train_epochs}", "--genotype", str(home / "found.json")]
-        results.append(study(train, home / "train", home / "train_whole", asked.kills, asked.seed + 1))
+        (home / "genotype.json").write_text(json.dumps({"normal": CELL, "expand": CELL}))
+        for verb in asked.verb or ("search", "train"):
+            begin = [verb, "raw_pcdarts/toy", *OVERRIDES, f"{verb}.epochs={asked.epochs}"]
+            begin += ["--genotype", str(home / "genotype.json")] if verb == "train" else []
+            results.append(study(begin, home / verb, home / f"{verb}_whole", asked.kills, asked.seed))
     for result in results:
         result["command"] = [Path(part).name if part.startswith("/") else part for part in result["command"]]
     environment = describe_environment()
