@@ -202,6 +202,7 @@ def test_a_batch_that_cannot_be_made_ends_in_a_sentence(whole: Path, tmp_path: P
         nas.search(nas.load_recipe("raw_pcdarts/toy", SMALL), tmp_path / "run", progress=False)
 
 
+@pytest.mark.slow
 def test_any_number_of_workers_gives_the_same_bits(corpus: Path, tmp_path: Path) -> None:
     for workers in (1, 5):
         recipe = recipe_of(corpus, f"engine.workers={workers}", "data.crop=random")
