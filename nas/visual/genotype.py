@@ -58,12 +58,12 @@ def diff_genotypes(
     space: SearchSpace | None = None,
     names: tuple[str, str] = ("first", "second"),
 ) -> FilePath:
-    """Draw two genotypes, one above the other; what only one of them has is in full colour on yellow, the rest pale.
+    """Draw two genotypes side by side; what only one of them has is in full colour on yellow, the rest pale.
 
     Raises:
         NasError: the suffix is not .svg, .png or .pdf, or the file cannot be written.
     """
-    rows = []
+    columns = []
     for genotype, other, name in ((first, second, names[0]), (second, first, names[1])):
         row = _both(genotype)
         for (_, graph), kind in zip(row, KINDS, strict=True):
@@ -74,12 +74,12 @@ def diff_genotypes(
                     graph.edges[edge.source, node + FIRST_NODE, place]["changed"] = edge not in shared
                     if edge in shared:
                         shared.remove(edge)
-        rows.append([(f"{title}, {name}", graph) for title, graph in row])
+        columns.append([(f"{title}, {name}", graph) for title, graph in row])
     changed = [
-        sum(bool(data.get("changed")) for _, graph in row for *_, data in graph.edges(data=True)) for row in rows
+        sum(bool(data.get("changed")) for _, graph in cells for *_, data in graph.edges(data=True)) for cells in columns
     ]
     title = "No difference" if not any(changed) else f"{max(changed)} operations differ"
-    return save_figure(_figure(rows, space, title), path)
+    return save_figure(_figure(list(zip(*columns, strict=True)), space, title), path)
 
 
 def draw_genotype(
