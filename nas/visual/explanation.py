@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from nas.explain.attention import AttentionMaps
 from nas.explain.attribution import Attribution
@@ -118,11 +119,12 @@ def _bands(axes: Axes, bands: np.ndarray, centres: np.ndarray | None) -> None:
         axes.set_ylim(0, SAMPLE_RATE / 2000)
         unit = "kHz"
     axes.axvline(0, color=MUTED, linewidth=0.6)
+    axes.xaxis.set_major_locator(MaxNLocator(4))
     _plain_axes(axes, "Each band, over all time", "score", unit)
 
 
 def _attention(figure: Figure, place: object, maps: AttentionMaps, seconds: float) -> None:
-    """Both maps relative to even attention (1), and the stack nodes' attention to the nodes that the pooling kept."""
+    """Both maps relative to even attention (1); what each node receives, and which nodes the graph pooling keeps."""
     left, middle, right = place.subgridspec(1, 3).subplots()  # type: ignore[attr-defined]
     names = ("spectral node (low to high)", "temporal node (in time)")
     for axes, found, name in ((left, maps.spectral, names[0]), (middle, maps.temporal, names[1])):
@@ -130,17 +132,19 @@ def _attention(figure: Figure, place: object, maps: AttentionMaps, seconds: floa
         shown = axes.imshow(relative, origin="lower", aspect="auto", cmap="viridis")
         bar = figure.colorbar(shown, ax=axes, fraction=0.05)
         bar.ax.tick_params(labelsize=8, colors=MUTED)
-        _plain_axes(axes, "Attention, 1 = even", f"to {name}", "from")
-    for found, name, colour in (
-        (maps.stack_spectral, "spectral nodes, 0 to 8 kHz", "#009E73"),
-        (maps.stack_temporal, f"temporal nodes, 0 to {seconds:.1f} s", "#A6478B"),
+        _plain_axes(axes, "Attention, 1 = even", f"to {name}", "from node")
+    for found, stack, name, colour in (
+        (maps.spectral, maps.stack_spectral, "spectral, 0 to 8 kHz", "#009E73"),
+        (maps.temporal, maps.stack_temporal, f"temporal, 0 to {seconds:.1f} s", "#A6478B"),
     ):
-        at = (np.arange(len(found)) + 0.5) / len(found)
-        right.plot(at, found, "o-", color=colour, markersize=3, linewidth=1, label=name)
+        at, received = (np.arange(len(found)) + 0.5) / len(found), found.sum(axis=0)
+        right.plot(at, received, "-", color=colour, linewidth=1, label=name)
+        right.plot(at[stack > 0], received[stack > 0], "o", color=colour, markersize=4)
+        right.plot(at[stack == 0], received[stack == 0], "o", color=colour, markersize=4, markerfacecolor="white")
     right.set_xticks([0, 1], ["first", "last"])
     right.set_ylim(bottom=0)
     right.legend(frameon=False, fontsize=8)
-    _plain_axes(right, "The stack nodes' attention (0 = dropped)", "node", "")
+    _plain_axes(right, "Received (hollow: pooled away)", "node", "")
 
 
 def _plain_axes(axes: Axes, title: str, x: str, y: str) -> None:
