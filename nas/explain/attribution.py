@@ -109,10 +109,10 @@ def integrated_gradients(network: nn.Module, waveform: Tensor, steps: int = 32) 
     batch = waveform.unsqueeze(0)
     silence = torch.zeros_like(batch)
     with torch.no_grad():
-        scores = [float(score(each)) for each in (batch, silence)]
+        here, without = (float(score(each)) for each in (batch, silence))
     # One point at a time: the front-end's output of a single utterance is tens of megabytes.
     method = LayerIntegratedGradients(score, frontend)
     found = method.attribute(batch, silence, n_steps=steps, internal_batch_size=1).detach()[0]
     if isinstance(frontend, LogMel | LFCC):
         found = found.T
-    return Attribution(found.double().cpu().numpy(), *scores, len(waveform) / SAMPLE_RATE)
+    return Attribution(found.double().cpu().numpy(), here, without, len(waveform) / SAMPLE_RATE)
