@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from itertools import product
 from pathlib import Path
@@ -15,12 +16,14 @@ from optuna.storages import InMemoryStorage
 from optuna.trial import Trial
 
 import nas
+from experiments.tuning.exhaust import SEEDS, genotypes
+from experiments.tuning.regret import read_table, run_strategy
 from nas.errors import NasError
 from nas.genotype import Edge, Genotype
 from nas.networks.raw_pcdarts import RawPCDarts
 from nas.space import CellTopology, Identity, Linear, SearchSpace, Zero
 from nas.tuning.encoding import Encoding, kinds_of
-from nas.tuning.pareto import Point, pareto_front
+from nas.tuning.pareto import Point, pareto_front, write_front
 from nas.tuning.proxies import get_proxy, proxy_names
 from nas.tuning.samplers import RegularizedEvolution, SeededByTrial, cross, make_sampler, mutate
 from nas.tuning.study import open_study, run_study
@@ -112,7 +115,7 @@ def run(sampler: optuna.samplers.BaseSampler, trials: int) -> optuna.Study:
 
 def test_evolution_beats_random_where_neighbours_are_alike() -> None:
     best = {
-        name: sum(run(make_sampler(name, seed, FULL, 8, 3), 60).best_value for seed in range(2))
+        name: sum(run(make_sampler(name, seed, FULL, 10, 5), 150).best_value for seed in range(3))
         for name in ("evolution", "random")
     }
     assert best["evolution"] < best["random"]
@@ -203,8 +206,6 @@ def test_the_front_is_what_nothing_dominates(values: list[tuple[int, int]]) -> N
 
 
 def test_a_front_writes_genotypes_that_can_be_read(tmp_path: Path) -> None:
-    from nas.tuning.pareto import write_front
-
     study = open_study("test", InMemoryStorage(), make_sampler("nsga2", 0, SMALL, 6), objectives=2)
 
     def objective(trial: Trial) -> tuple[float, float]:
@@ -222,3 +223,17 @@ def test_a_front_writes_genotypes_that_can_be_read(tmp_path: Path) -> None:
     assert f"nas train recipe.yaml --genotype {tmp_path / 'pareto'}" in text
     assert (tmp_path / "pareto_parameters.png").read_bytes().startswith(b"\x89PNG")
     assert len((tmp_path / "pareto.csv").read_text().splitlines()) == 1 + len(front)
+
+
+def test_the_table_of_the_tiny_space_is_whole_and_the_documentation_says_what_it_says() -> None:
+    root = Path(__file__).parent.parent
+    table = read_table(root / "tests" / "golden" / "tiny_space.csv")
+    assert set(table) == {tuple(parameters.values()) for parameters in genotypes()}
+    assert {len(values) for values in table.values()} == {len(SEEDS)}
+    kept = json.loads((root / "experiments" / "results" / "tiny_space_regret.json").read_text())
+    runs = [run_strategy("evolution", seed, table, False, {}) for seed in range(10)]
+    for budget, regret in kept["exact"]["evolution"]["regret"].items():
+        assert sum(run[int(budget) - 1] for run in runs) / 10 == pytest.approx(regret)
+    documented = (root / "docs" / "tuning.md").read_text()
+    for name, found in kept["exact"].items():
+        assert f"| {name} | " + " | ".join(f"{value:.2f}" for value in found["regret"].values()) in documented

@@ -58,8 +58,10 @@ def synflow(network: RawPCDarts, waveforms: Tensor, labels: Tensor) -> float:
             weight.abs_()
     for cell in cells:
         s0, s1 = s1, cell(s0, s1)
-    gradients = torch.autograd.grad(s1.sum(), weights)
-    flow = sum((w.detach() * g).abs().sum().item() for w, g in zip(weights, gradients, strict=True))
+    # A cell that keeps one input a node may not use one of its own inputs.
+    gradients = torch.autograd.grad(s1.sum(), weights, allow_unused=True)
+    used = [(w.detach(), g) for w, g in zip(weights, gradients, strict=True) if g is not None]
+    flow = sum((w * g).abs().sum().item() for w, g in used)
     return math.log(flow) if flow > 0 else -math.inf
 
 
