@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from nas.config import RawPCDartsNetwork, load_recipe
 from nas.data.augment import Augmentation
 from nas.data.readers import layouts
 from nas.genotype import Genotype
+from nas.space import get_space
 from nas.training.search import build_supernet
 from nas.training.train import build_network, make_schedule
 
@@ -24,12 +26,6 @@ RECIPES = sorted(
     if folder.is_dir() and folder.name != "results"
     for path in folder.rglob("*.yaml")
     if str(path.relative_to(EXPERIMENTS).with_suffix("")) not in CORPUS_RECIPES
-)
-GENOTYPE = Genotype.parse(
-    "Genotype(normal=[('dil_conv_5', 1), ('dil_conv_3', 0), ('dil_conv_5', 1), ('dil_conv_5', 2), ('std_conv_5', 2), "
-    "('skip_connect', 3), ('std_conv_5', 2), ('skip_connect', 4)], normal_concat=range(2, 6), "
-    "reduce=[('max_pool_3', 0), ('std_conv_3', 1), ('dil_conv_3', 0), ('dil_conv_3', 2), ('skip_connect', 0), "
-    "('dil_conv_5', 2), ('dil_conv_3', 0), ('avg_pool_3', 1)], reduce_concat=range(2, 6))"
 )
 
 
@@ -45,7 +41,8 @@ def test_recipe(name: str) -> None:
     assert recipe.data.layout in ("embedded", *layouts())
     Augmentation.from_recipe(recipe.data.augment)
     searched = isinstance(recipe.network, RawPCDartsNetwork)
-    network = build_network(recipe, GENOTYPE if searched else None)
+    genotype = Genotype.random(get_space(recipe.space), random.Random(0))
+    network = build_network(recipe, genotype if searched else None)
     assert network.eval()(torch.zeros(1, min(recipe.data.samples, 16_000)) + 0.01).shape == (1, 2)
     if searched:
         build_supernet(load_recipe(name, ["network.gru_hidden=8"]))

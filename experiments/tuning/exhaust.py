@@ -16,7 +16,6 @@ from pathlib import Path
 
 import torch
 
-from experiments.tuning.tiny_space import TINY
 from nas.config import Recipe, load_recipe
 from nas.genotype import Genotype
 from nas.training.engine import start_engine
@@ -24,6 +23,7 @@ from nas.training.inputs import Inputs, TrainingBatches, open_inputs
 from nas.training.scoring import score_partition
 from nas.training.train import build_network
 from nas.tuning.encoding import Encoding, kinds_of
+from search_spaces.tiny import TINY
 
 RECIPE = "tuning/tiny"
 SEEDS = range(4)
