@@ -1,11 +1,12 @@
 """Which mistake makes a pre-trained system of two classes worse than a coin in its first epoch of fine-tuning.
 
-    python -m experiments.finetuning.first_epoch AASIST-L.pth LAYOUT ROOT PARTITION COUNT OUTPUT.json
+    python -m experiments.finetuning.first_epoch AASIST-L.pth LAYOUT ROOT PARTITION COUNT OUTPUT.json [EPOCHS]
 
 AASIST-L with its released weights is fine-tuned as the study says (Adam 5e-5, weight decay 5e-5, cosine over 5 epochs,
 62 steps of 16), once as it should be and once with each mistake. So that this takes minutes on a CPU, the encoder stays
 as released: its output is computed once, and all that follows (graphs, head) is trained, with its dropout and batch
-statistics. An epoch goes as often through the utterances as 992 draws need.
+statistics. An epoch goes as often through the utterances as 992 draws need. EPOCHS below 5 leaves out the last ones,
+and the variants that need the encoder once more.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -42,7 +42,11 @@ def encode(network: nn.Module, waveforms: Tensor) -> Tensor:
         return torch.cat(parts)
 
 
-def run(network: nn.Module, encoded: Tensor, labels: Tensor, logits_of: Callable[[nn.Module, Tensor], Tensor]) -> Any:
+Curve = list[dict[str, float]]
+Logits = Callable[[nn.Module, Tensor], Tensor]
+
+
+def run(network: nn.Module, encoded: Tensor, labels: Tensor, logits_of: Logits, epochs: int) -> Curve:
     """Accuracy (%) and cross entropy before training and of each epoch, in the way training loops count them."""
     torch.manual_seed(0)
     network.eval()
@@ -52,7 +56,7 @@ def run(network: nn.Module, encoded: Tensor, labels: Tensor, logits_of: Callable
     optimizer = torch.optim.Adam(network.parameters(), RATE, weight_decay=DECAY)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, EPOCHS, 1e-6)
     network.train()
-    for _ in range(EPOCHS):
+    for _ in range(epochs):
         passes = -(-STEPS * BATCH // len(labels))
         order = torch.cat([torch.randperm(len(labels)) for _ in range(passes)])[: STEPS * BATCH]
         correct, total = 0.0, 0.0
@@ -78,51 +82,53 @@ def from_hidden(network: nn.Module, encoded: Tensor) -> Tensor:
     return network.graphs(encoded)  # type: ignore[operator, no-any-return]
 
 
-def main(weights: Path, layout: str, root: Path, partition: str, count: int, output: Path) -> None:
+def main(weights: Path, layout: str, root: Path, partition: str, count: int, output: Path, epochs: int) -> None:
     """Write accuracy and loss of every variant as JSON."""
     torch.set_num_threads(1)
     table = [row for row in read(layout, root, partitions=(partition,)) if row.partition == partition]
     rows = subset(table, count, 0) if count < len(table) else range(len(table))
     store = WaveformStore.open([table[index] for index in rows], None)
     labels = torch.from_numpy(store.labels.copy())
-    zeros = np.zeros(len(labels), dtype=np.int64)
-    waveforms = store.batch(np.arange(len(labels)), SAMPLES, zeros)
-    prepared = prepare_for_inference(load_published("aasist-l", weights))
-    encoded = encode(prepared, waveforms)
-    few = torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))[:FEWER]
+    waveforms = store.batch(np.arange(len(labels)), SAMPLES, np.zeros(len(labels), dtype=np.int64))
+    counts = {"bonafide": int(labels.sum()), "spoof": int((1 - labels).sum())}
+    variants: dict[str, Curve] = {}
 
     def released() -> nn.Module:
         return load_published("aasist-l", weights)
 
-    def new_head() -> nn.Module:
-        torch.manual_seed(1)
-        network = released()
-        network.output.linear.reset_parameters()  # type: ignore[union-attr, operator]
-        return network
+    def measure(name: str, network: nn.Module, encoded: Tensor, labels: Tensor, logits_of: Logits) -> None:
+        variants[name] = run(network, encoded, labels, logits_of, epochs)
+        print(
+            f"{name}: " + "  ".join(f"{row['accuracy']:.1f} %/{row['loss']:.2f}" for row in variants[name]), flush=True
+        )
+        write_text(output, json.dumps({"corpus": root.parent.name, **counts, "variants": variants}, indent=1) + "\n")
 
-    torch.manual_seed(2)
-    scratch = registry.create("aasist-l").train()
+    prepared = prepare_for_inference(released())
+    encoded = encode(prepared, waveforms)
+    torch.manual_seed(1)
+    new_head = released()
+    new_head.output.linear.reset_parameters()  # type: ignore[union-attr, operator]
+    measure("as it should be", released(), encoded, labels, from_graphs)
+    measure("classes swapped", released(), encoded, 1 - labels, from_graphs)
+    measure("head of its own, new", new_head, encoded, labels, from_graphs)
+    measure("embedding taken for the logits", released(), encoded, labels, from_hidden)
+    measure("embedding taken for the logits, classes swapped", released(), encoded, 1 - labels, from_hidden)
+    if epochs < EPOCHS:
+        return
     bona_fide, spoofed = (torch.nonzero(labels == label).flatten() for label in (1, 0))
     tenth = torch.cat([bona_fide[: max(len(spoofed) // 9, 1)], spoofed])
-    found: dict[str, Any] = {
-        "as it should be": run(released(), encoded, labels, from_graphs),
-        "classes swapped": run(released(), encoded, 1 - labels, from_graphs),
-        "head of its own, new": run(new_head(), encoded, labels, from_graphs),
-        "embedding taken for the logits": run(released(), encoded, labels, from_hidden),
-        "embedding taken for the logits, classes swapped": run(released(), encoded, 1 - labels, from_hidden),
-        "one in ten bona fide": run(released(), encoded[tenth], labels[tenth], from_graphs),
-        "one in ten bona fide, classes swapped": run(released(), encoded[tenth], 1 - labels[tenth], from_graphs),
-        "no pre-training": run(scratch, encode(scratch, waveforms[few]), labels[few], from_graphs),
-    }
+    measure("one in ten bona fide", released(), encoded[tenth], labels[tenth], from_graphs)
+    measure("one in ten bona fide, classes swapped", released(), encoded[tenth], 1 - labels[tenth], from_graphs)
+    few = torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))[:FEWER]
+    torch.manual_seed(2)
+    scratch = registry.create("aasist-l").train()
+    measure("no pre-training", scratch, encode(scratch, waveforms[few]), labels[few], from_graphs)
     how: Normalisation
     for how in ("peak", "standard"):
         changed = encode(prepared, normalise(waveforms[few], how))
-        found[f"waveforms normalised: {how}"] = run(released(), changed, labels[few], from_graphs)
-    counts = {"bonafide": int(labels.sum()), "spoof": int((1 - labels).sum())}
-    write_text(output, json.dumps({"corpus": root.name, **counts, "variants": found}, indent=1) + "\n")
-    for name, curve in found.items():
-        print(f"{name}: " + "  ".join(f"{row['accuracy']:.1f} %/{row['loss']:.2f}" for row in curve))
+        measure(f"waveforms normalised: {how}", released(), changed, labels[few], from_graphs)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3]), sys.argv[4], int(sys.argv[5]), Path(sys.argv[6]))
+    chosen = int(sys.argv[7]) if len(sys.argv) > 7 else EPOCHS
+    main(Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3]), sys.argv[4], int(sys.argv[5]), Path(sys.argv[6]), chosen)
