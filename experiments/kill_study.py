@@ -80,7 +80,9 @@ def study(begin: list[str], run: Path, reference: Path, kills: int, seed: int = 
     started = time.monotonic()
     starting = _live(begin, reference, taken_up=True) or 0.0
     whole = time.monotonic() - started
-    moments, places, ends, done = random.Random(seed), [], [], 0.0
+    moments, done = random.Random(seed), 0.0
+    places: list[dict[str, Any]] = []
+    ends: list[dict[str, Any]] = []
     epochs = len(_history(reference)) - 1
     while len(places) < kills:
         command = begin if not (run / "environment.json").exists() else ["resume"]
@@ -99,7 +101,7 @@ def study(begin: list[str], run: Path, reference: Path, kills: int, seed: int = 
         found = read_checkpoint(run / "checkpoints") if (run / "checkpoints").exists() else None
         values = found[1]["values"] if found else {}
         place = {key: values.get(key) for key in ("epoch", "step")}
-        done = (place["epoch"] - 1) / epochs if values else 0.0
+        done = (values["epoch"] - 1) / epochs if values else 0.0
         places.append({"kill": len(places) + 1, "seconds": round(lived, 3), "starting": early, **place})
         print(places[-1], flush=True)
     _live(begin if not (run / "environment.json").exists() else ["resume"], run, False)

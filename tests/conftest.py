@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-# The suite runs in one process per core, each with one thread, and so do the processes that its tests start. Here, before
-# anything imports torch.
+# The suite runs in one process per core, each with one thread, and so do the processes that its tests start. Here,
+# before anything imports torch.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 REPOSITORY = Path(__file__).resolve().parent.parent

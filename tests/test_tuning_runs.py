@@ -19,10 +19,11 @@ import yaml
 import nas
 from nas.errors import NasError
 from nas.genotype import Genotype
+from nas.training.run import Run
 from nas.tuning.folder import open_folder
 from nas.tuning.one_shot import OneShot
 from nas.tuning.ranges import apply, read_ranges
-from nas.tuning.spending import Spending
+from nas.tuning.spending import Spending, compare_searches
 
 TOY = "raw_pcdarts/toy"
 QUICK = ["network.cells=2", "data.samples=1000", "engine.pictures=0", "search.epochs=2", "search.warmup_epochs=1"]
@@ -120,6 +121,32 @@ def test_black_box_search_trains_genotypes_and_goes_on(tmp_path: Path) -> None:
     assert yaml.safe_load((folder / "recipe.yaml").read_text())["search"]["strategy"] == "evolution"
     for trial in history:
         Genotype.load(folder / "genotypes" / f"trial_{int(trial['trial']):04d}.json")
+    assert nas.resume(folder, progress=False) == found  # all trials are done
+    (folder / "study.journal").rename(folder / "elsewhere")
+    with pytest.raises(NasError, match="--storage"):
+        nas.resume(folder, progress=False)
+
+
+def test_searches_are_compared_at_equal_cost(tmp_path: Path) -> None:
+    recipe = nas.load_recipe(TOY, ["search.epochs=4", "search.warmup_epochs=2"])
+    bilevel = Run.create(tmp_path / "pcdarts", "search", recipe)
+    for epoch, eer in enumerate((50, 45, 30, 40), start=1):
+        bilevel.record({"epoch": epoch, "dev_eer": eer})
+    Spending("pcdarts", 100.0, supernets_trained=1).write(bilevel.folder)
+    tried = Run.create(tmp_path / "random", "search", nas.load_recipe(TOY, ["search.strategy=random"]))
+    for trial, eer in enumerate((44, 41, 20)):
+        tried.record({"trial": trial, "dev_eer": eer, "seconds": 60})
+    Spending("random", 180.0, networks_trained=3, trials=3).write(tried.folder)
+    table = compare_searches({"ours": bilevel.folder, "drawn": tried.folder})
+    header, _, *lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.strip().splitlines()]
+    assert header[-1] == "after 100 s"
+    assert lines == [
+        ["ours", "pcdarts", "supernet", "100", "0", "1", "30.00", "30.00"],
+        ["drawn", "random", "training", "180", "3", "0", "20.00", "44.00"],
+    ]
+    (tmp_path / "random" / "cost.json").unlink()
+    with pytest.raises(NasError, match=r"no cost\.json"):
+        compare_searches({"drawn": tried.folder})
 
 
 @pytest.mark.slow

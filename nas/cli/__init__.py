@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import sys
@@ -45,7 +46,7 @@ def main() -> None:
     """Run the command line."""
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     if os.environ.get("RANK", "0") != "0":
-        sys.stdout = open(os.devnull, "w")  # of several processes the first one reports
+        sys.stdout = io.StringIO()  # of several processes the first one reports
     try:
         app()
     except NasError as error:

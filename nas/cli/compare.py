@@ -22,21 +22,32 @@ def compare(
 ) -> None:
     """Systems side by side: metrics with intervals, and whether each differs from the reference by more than chance.
 
-    With --output, DET curves, score histograms and the EER of each attack are drawn as PNG and SVG.
+    Runs of searches are compared by what they cost and found. With --output, DET curves, score histograms and the
+    EER of each attack are drawn as PNG and SVG.
 
     Example: nas compare mel=runs/mel/train linear=runs/linear/train --output comparison/
+
+    Example: nas compare runs/pcdarts runs/random runs/evolution
     """
     from nas.files import write_text
     from nas.metrics import Bootstrap, read_asv_scores, read_scores
     from nas.metrics import compare as compare_systems
 
-    trials = {}
+    paths = {}
     for system in systems:
         name, separator, place = system.partition("=")
         path = Path(place if separator else system)
+        paths[name if separator else path.stem] = path
+    if all((path / "cost.json").exists() for path in paths.values()):
+        from nas.tuning.spending import compare_searches
+
+        typer.echo(compare_searches(paths))
+        return
+    trials = {}
+    for name, path in paths.items():
         ours = path.is_dir()
         scores = path / "scores" / "eval.txt" if ours else path
-        trials[name if separator else path.stem] = read_scores(scores, protocol, higher="bonafide" if ours else None)
+        trials[name] = read_scores(scores, protocol, higher="bonafide" if ours else None)
     asv = read_asv_scores(asv_scores) if asv_scores else None
     comparison = compare_systems(trials, asv, Bootstrap(rounds=bootstrap), reference)
     typer.echo(comparison.to_markdown())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -10,6 +11,8 @@ import torch
 
 from nas.errors import NasError
 from nas.files import write_text
+from nas.metrics.comparison import markdown_table
+from nas.training.run import Run
 
 
 @dataclass(frozen=True)
@@ -54,3 +57,52 @@ class Spending:
             return None
         except (OSError, ValueError, TypeError) as error:
             raise NasError(f"{folder / 'cost.json'} is damaged") from error
+
+    @property
+    def total(self) -> float:
+        """Seconds in all, with those of a supernet that was trained before."""
+        return self.seconds + (self.supernet_seconds or 0.0)
+
+
+def compare_searches(searches: Mapping[str, Path]) -> str:
+    """A Markdown table of searches: what each cost, what it found, and what it had found when the cheapest one ended.
+
+    The EER is that by which the search judged: of the supernet, of short trainings, or one-shot. Only trainings of what
+    was found, with one recipe, compare the strategies themselves.
+
+    Args:
+        searches: run directories of finished searches, by name.
+
+    Raises:
+        NasError: not the run of a search, or one that has not said what it cost.
+    """
+    spent = {}
+    for name, folder in searches.items():
+        spending = Spending.read(folder)
+        if spending is None:
+            raise NasError(f"{folder} has no cost.json; it is not the run of a search, or the search has not ended")
+        spent[name] = spending
+    least = min(spending.total for spending in spent.values())
+    rows = []
+    for name, folder in searches.items():
+        run, cost = Run.open(folder), spent[name]
+        eers = _eers_by_second(run, cost)
+        judge = "supernet" if cost.strategy in ("pcdarts", "darts") else run.recipe.search.black_box.evaluate
+        early = [eer for second, eer in eers if second <= least]
+        trained = str(cost.networks_trained), str(cost.supernets_trained)
+        found = f"{min(eer for _, eer in eers):.2f}", f"{min(early):.2f}" if early else "-"
+        rows.append([name, cost.strategy, judge, f"{cost.total:.0f}", *trained, *found])
+    header = ["search", "strategy", "judged by", "seconds", "networks", "supernets", "dev EER %"]
+    return markdown_table([*header, f"after {least:.0f} s"], rows)
+
+
+def _eers_by_second(run: Run, cost: Spending) -> list[tuple[float, float]]:
+    """(seconds spent, EER) of every genotype that the search could have taken."""
+    if "trial" not in run.history[0]:
+        candidates = run.history[run.recipe.search.warmup_epochs :]
+        return [(cost.total * int(r["epoch"]) / len(run.history), float(r["dev_eer"])) for r in candidates]
+    spent, eers = cost.supernet_seconds or 0.0, []
+    for row in run.history:
+        spent += float(row["seconds"])
+        eers.append((spent, float(row["dev_eer"])))
+    return eers
