@@ -21,6 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from nas.config import Train
 from nas.data.normalisation import Normalisation, normalise
 from nas.data.readers import read
 from nas.data.split import subset
@@ -29,6 +30,7 @@ from nas.files import write_text
 from nas.networks import registry
 from nas.networks.inference import prepare_for_inference
 from nas.networks.published import load_published
+from nas.training.weights import hold_norms
 
 SAMPLES, EPOCHS, STEPS, BATCH, RATE, DECAY = 64_600, 5, 62, 16, 5e-5, 5e-5
 FEWER = 64
@@ -46,8 +48,14 @@ Curve = list[dict[str, float]]
 Logits = Callable[[nn.Module, Tensor], Tensor]
 
 
-def run(network: nn.Module, encoded: Tensor, labels: Tensor, logits_of: Logits, epochs: int) -> Curve:
-    """Accuracy (%) and cross entropy before training and of each epoch, in the way training loops count them."""
+def run(
+    network: nn.Module, encoded: Tensor, labels: Tensor, logits_of: Logits, epochs: int, hold: bool = False
+) -> Curve:
+    """Accuracy (%) and cross entropy before training and of each epoch, in the way training loops count them.
+
+    Args:
+        hold: whether the normalisations keep their statistics.
+    """
     torch.manual_seed(0)
     network.eval()
     with torch.no_grad():
@@ -56,6 +64,8 @@ def run(network: nn.Module, encoded: Tensor, labels: Tensor, logits_of: Logits, 
     optimizer = torch.optim.Adam(network.parameters(), RATE, weight_decay=DECAY)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, EPOCHS, 1e-6)
     network.train()
+    if hold:
+        hold_norms(network, Train(freeze_norms=True))
     for _ in range(epochs):
         passes = -(-STEPS * BATCH // len(labels))
         order = torch.cat([torch.randperm(len(labels)) for _ in range(passes)])[: STEPS * BATCH]
@@ -96,8 +106,10 @@ def main(weights: Path, layout: str, root: Path, partition: str, count: int, out
     def released() -> nn.Module:
         return load_published("aasist-l", weights)
 
-    def measure(name: str, network: nn.Module, encoded: Tensor, labels: Tensor, logits_of: Logits) -> None:
-        variants[name] = run(network, encoded, labels, logits_of, epochs)
+    def measure(
+        name: str, network: nn.Module, encoded: Tensor, labels: Tensor, logits_of: Logits, hold: bool = False
+    ) -> None:
+        variants[name] = run(network, encoded, labels, logits_of, epochs, hold)
         print(
             f"{name}: " + "  ".join(f"{row['accuracy']:.1f} %/{row['loss']:.2f}" for row in variants[name]), flush=True
         )
@@ -109,6 +121,7 @@ def main(weights: Path, layout: str, root: Path, partition: str, count: int, out
     new_head = released()
     new_head.output.linear.reset_parameters()  # type: ignore[union-attr, operator]
     measure("as it should be", released(), encoded, labels, from_graphs)
+    measure("as it should be, normalisations held", released(), encoded, labels, from_graphs, hold=True)
     measure("classes swapped", released(), encoded, 1 - labels, from_graphs)
     measure("head of its own, new", new_head, encoded, labels, from_graphs)
     measure("embedding taken for the logits", released(), encoded, labels, from_hidden)
