@@ -51,9 +51,9 @@ def succeeded(result: subprocess.CompletedProcess[str]) -> None:
     assert result.returncode == 0, result.stderr[-3000:]
 
 
-@pytest.mark.parametrize("what", ["quick", pytest.param("thorough", marks=pytest.mark.slow)])
-def test_two_processes_compute_what_one_computes(what: str) -> None:
-    succeeded(together(str(Path(__file__).with_name("two_processes.py")), what))
+@pytest.mark.slow
+def test_two_processes_compute_what_one_computes() -> None:
+    succeeded(together(str(Path(__file__).with_name("two_processes.py"))))
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ Every check computes the same twice: on this process' half of a batch, synchroni
 from __future__ import annotations
 
 import copy
-import sys
 import tempfile
 from collections.abc import Callable
 from typing import Any
@@ -149,14 +148,12 @@ def drift() -> None:
 if __name__ == "__main__":
     torch.set_num_threads(1)
     dist.init_process_group("gloo")
-    if sys.argv[1] == "quick":
-        agreement()
-        norms()
-        supernet_steps()
-    else:
-        supernet_steps(implementation="per_edge")
-        supernet_steps(recompute=True)
-        supernet_steps(grouped=True)
-        supernet_steps("second")
-        drift()
+    agreement()
+    norms()
+    supernet_steps()
+    supernet_steps(implementation="per_edge")
+    supernet_steps(recompute=True)
+    supernet_steps(grouped=True)
+    supernet_steps("second")
+    drift()
     dist.destroy_process_group()
