@@ -85,7 +85,7 @@ def draw(runs: Mapping[str, History]) -> Figure:
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(axis="y", color=RULE, linewidth=0.5)
         axes.tick_params(labelsize=9, colors=MUTED)
-        axes.legend(frameon=False, fontsize=8)
+        axes.legend(frameon=False, fontsize=8, loc="lower right" if axes is right else "best")
         for side in ("top", "right"):
             axes.spines[side].set_visible(False)
     return figure
