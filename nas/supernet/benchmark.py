@@ -259,10 +259,21 @@ def _measure_memory(arguments: str) -> None:
     bench = _Bench(Variant(**variant), channels, cells, samples, batch, "cpu", network)
     # Adam's two moments are made by the first step; they are counted as held before.
     held = 2 * sum(p.numel() * p.element_size() for p in bench.supernet.weight_parameters())
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    before = _peak_resident()
     bench.both()
     bench.both()
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before - held)
+    print(_peak_resident() - before - held)
+
+
+def _peak_resident() -> int:
+    """Peak resident size of this process in bytes."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        # getrusage would count the peak of the process that started this one.
+        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
+        return int(line.split()[1]) * 1024
+    # In bytes on macOS, in kilobytes elsewhere.
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 if __name__ == "__main__":
