@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -97,8 +98,6 @@ def test_a_killed_process_resumes(number: signal.Signals, whole: Path, tmp_path:
 
 
 def test_a_changed_recipe_is_refused_with_the_difference(whole: Path, tmp_path: Path) -> None:
-    import shutil
-
     shutil.copytree(whole / "search", tmp_path / "search")
     recipe = tmp_path / "search" / "recipe.yaml"
     recipe.write_text(recipe.read_text().replace("epochs: 3", "epochs: 4"))
@@ -118,6 +117,14 @@ def test_another_number_of_processes_is_refused(tmp_path: Path, monkeypatch: pyt
     write_checkpoint(tmp_path / "search" / "checkpoints", *found)
     with pytest.raises(nas.NasError, match="a run of 2 processes and cannot go on with 1"):
         nas.resume(tmp_path / "search", progress=False)
+
+
+def test_a_run_older_than_a_key_of_the_recipe_goes_on(whole: Path, tmp_path: Path) -> None:
+    shutil.copytree(whole / "search", tmp_path / "search")
+    found = read_checkpoint(tmp_path / "search" / "checkpoints")
+    del found[1]["values"]["recipe"]["data"]["leave_out"]
+    write_checkpoint(tmp_path / "search" / "checkpoints", *found)
+    assert nas.resume(tmp_path / "search", progress=False).folder == tmp_path / "search"
 
 
 def tensors(seed: int) -> dict[str, torch.Tensor]:

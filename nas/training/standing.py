@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from nas import processes
+from nas.config import recipe_from
 from nas.errors import NasError
 from nas.training.checkpoint import Snapshot, require_like
 from nas.training.run import Run
@@ -53,7 +54,8 @@ def resume_from(snapshot: Snapshot, run: Run) -> Standing:
             require_like([row["epoch"], row["dev_eer"]], [1, 0.0])
     except (KeyError, TypeError, AttributeError) as error:
         raise NasError(f"{run.folder}: the checkpoint is not one of this version") from error
-    changed = _differences(recipe, run.recipe.model_dump(mode="json"))
+    # Read as a recipe, so that a key which is newer than the run has its default there too.
+    changed = _differences(recipe_from(recipe).model_dump(mode="json"), run.recipe.model_dump(mode="json"))
     if changed:
         raise NasError(f"{run.folder}/recipe.yaml was changed since the run began: {'; '.join(changed)}")
     epochs = (run.recipe.search if run.kind == "search" else run.recipe.train).epochs
