@@ -79,7 +79,7 @@ def test_a_killed_process_resumes(number: signal.Signals, whole: Path, tmp_path:
     go_on = [sys.executable, "-m", "nas", "resume", "--quiet", str(tmp_path / "search")]
     waits = random.Random(0)
     command, kills = search, 0
-    for _ in range(3):
+    for _ in range(2):
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path)
         checkpoint = tmp_path / "search" / "checkpoints" / CURRENT
         deadline = time.monotonic() + 120

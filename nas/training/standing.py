@@ -52,10 +52,11 @@ def resume_from(snapshot: Snapshot, run: Run) -> Standing:
             if list(row) != list(history[0]):
                 raise TypeError("other columns")
             require_like([row["epoch"], row["dev_eer"]], [1, 0.0])
-    except (KeyError, TypeError, AttributeError) as error:
+        # Read as a recipe, so that a key which is newer than the run has its default there too.
+        began = recipe_from(recipe)
+    except (KeyError, TypeError, AttributeError, NasError) as error:
         raise NasError(f"{run.folder}: the checkpoint is not one of this version") from error
-    # Read as a recipe, so that a key which is newer than the run has its default there too.
-    changed = _differences(recipe_from(recipe).model_dump(mode="json"), run.recipe.model_dump(mode="json"))
+    changed = _differences(began.model_dump(mode="json"), run.recipe.model_dump(mode="json"))
     if changed:
         raise NasError(f"{run.folder}/recipe.yaml was changed since the run began: {'; '.join(changed)}")
     epochs = (run.recipe.search if run.kind == "search" else run.recipe.train).epochs
