@@ -103,7 +103,7 @@ def test_alphas_of_bf16_stay_close_to_float32() -> None:
     moves = []
     for enabled in (False, True):
         torch.manual_seed(0)
-        supernet = Supernet(channels=8, cells=3, gru_hidden=8, gru_layers=1, mask=0)
+        supernet = Supernet(channels=4, cells=2, gru_hidden=8, gru_layers=1, mask=0)
         weights = torch.optim.Adam(supernet.weight_parameters(), 1e-3)
         architecture = torch.optim.Adam(supernet.architecture.parameters(), 6e-4, betas=(0.5, 0.999))
         start = torch.cat([p.detach().flatten() for p in supernet.architecture.parameters()])
@@ -112,5 +112,5 @@ def test_alphas_of_bf16_stay_close_to_float32() -> None:
                 architecture_step(supernet, architecture, *tones(2 * step))
                 weight_step(supernet, weights, *tones(2 * step + 1))
         moves.append(torch.cat([p.detach().flatten() for p in supernet.architecture.parameters()]) - start)
-    # Measured: 0.28 of the way that float32 moved (1.25 before the head was kept in float32).
+    # Measured: 0.17 of the way that float32 moved; with C = 8, 3 cells: 0.28 (1.25 while the head was in bf16 too).
     assert (moves[1] - moves[0]).norm() < 0.6 * moves[0].norm()
