@@ -70,7 +70,8 @@ def feeding_ratio(
     started = time.perf_counter()
     store = WaveformStore.open(utterances, cache, workers=workers, progress=False)
     decoding = time.perf_counter() - started
-    batches = Batches(store, range(len(store)), batch_size, samples, shuffle=True, seed=0, crop="random")
+    # As a training on a CPU takes them.
+    batches = Batches(store, range(len(store)), batch_size, samples, shuffle=True, seed=0, crop="random", prefetch=0)
     ready = list(islice(_endless(batches), steps))
     train = step or small_network_step()
     _seconds(ready, train)  # the first steps pay for allocations

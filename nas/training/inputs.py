@@ -110,6 +110,8 @@ class TrainingBatches:
             rank=processes.rank(),
             world_size=processes.count(),
             normalisation=data.normalise,
+            # On a CPU the thread that cuts batches would take its core from the step; cutting costs a hundredth of it.
+            prefetch=0 if device.type == "cpu" else 2,
         )
 
     def __len__(self) -> int:
