@@ -23,7 +23,7 @@ from typing import Any
 
 import torch
 
-import nas.training.resume  # noqa: F401 (imported once, here, for all processes)
+import nas.tuning.strategies  # noqa: F401 (imported once, here, for all processes)
 from nas import cli
 from nas.files import write_text
 from nas.training.checkpoint import read_checkpoint

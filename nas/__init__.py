@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 from nas.errors import NasError
 
 if TYPE_CHECKING:
-    from nas.config import Recipe, load_recipe
+    from nas.config import Recipe
     from nas.genotype import Genotype
     from nas.networks.published import load_published
+    from nas.recipe_file import load_recipe
     from nas.space import SearchSpace, get_space, register
     from nas.training.evaluate import evaluate_run as evaluate
     from nas.training.evaluate import evaluate_scores
     from nas.training.finetune import finetune
-    from nas.training.resume import resume
     from nas.training.search import SearchResult
     from nas.training.train import TrainResult, load, train
     from nas.tuning.strategies import search
@@ -54,9 +54,9 @@ _HOMES = {
     "get_space": "nas.space",
     "load": "nas.training.train",
     "load_published": "nas.networks.published",
-    "load_recipe": "nas.config",
+    "load_recipe": "nas.recipe_file",
     "register": "nas.space",
-    "resume": "nas.training.resume",
+    "resume": "nas.tuning.strategies",
     "search": "nas.tuning.strategies",
     "train": "nas.training.train",
     "tune": "nas.tuning.tune",

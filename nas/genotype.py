@@ -19,6 +19,9 @@ from nas.errors import NasError
 from nas.files import write_text
 from nas.space import SearchSpace, Zero
 
+KINDS = ("normal", "expand")
+"""The kinds of cell."""
+
 
 class Edge(NamedTuple):
     """One kept input of a node: the primitive applied to the state of node `source`."""
@@ -52,7 +55,7 @@ class Genotype:
     expand_concat: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
-        for kind in ("normal", "expand"):
+        for kind in KINDS:
             nodes = getattr(self, kind)
             if not nodes:
                 raise NasError(f"genotype: the {kind} cell has no nodes")
@@ -125,7 +128,7 @@ class Genotype:
         surplus = sorted(set(fields) - {"normal", "expand", "normal_concat", "expand_concat", "space"})
         if surplus:
             raise NasError(f"genotype: unknown key {surplus[0]!r}; valid are normal, expand and their _concat")
-        missing = [key for key in ("normal", "expand") if key not in fields]
+        missing = [key for key in KINDS if key not in fields]
         if missing:
             raise NasError(f"genotype: the {missing[0]} cell is missing")
         return cls(
@@ -141,7 +144,7 @@ class Genotype:
         Raises:
             NasError: an unknown primitive (the nearest is named) or another number of nodes than the space has.
         """
-        for kind in ("normal", "expand"):
+        for kind in KINDS:
             nodes: Cell = getattr(self, kind)
             if len(nodes) != space.topology.intermediate:
                 raise NasError(
@@ -156,7 +159,7 @@ class Genotype:
     def to_json(self) -> str:
         """JSON with one line a node."""
         rows = []
-        for kind in ("normal", "expand"):
+        for kind in KINDS:
             nodes = ",\n    ".join(json.dumps([list(edge) for edge in edges]) for edges in getattr(self, kind))
             rows.append(f'  "{kind}": [\n    {nodes}\n  ],\n  "{kind}_concat": {list(getattr(self, f"{kind}_concat"))}')
         return "{\n" + ",\n".join(rows) + "\n}\n"

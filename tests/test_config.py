@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nas.config import Recipe, load_recipe, recipe_from
+from nas.config import Recipe
 from nas.errors import NasError
+from nas.recipe_file import load_recipe, recipe_from
 
 EXPERIMENTS = Path(__file__).parent.parent / "experiments"
 TABLE_2 = {

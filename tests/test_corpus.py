@@ -21,7 +21,6 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from nas.cli import app
-from nas.config import find_recipe
 from nas.data.bonafide import Speech, find_speech
 from nas.data.chain import CODECS, Chain
 from nas.data.corpus import build_corpus, split_speakers
@@ -29,6 +28,7 @@ from nas.data.corpus_recipe import read_recipe
 from nas.data.edges import trim
 from nas.data.embedded import embedded_corpus
 from nas.errors import NasError
+from nas.recipe_file import find_recipe
 
 RATE = 16000
 CHAIN = Chain(seconds=0.6, shortest_seconds=0.3)

@@ -191,7 +191,7 @@ def test_equal_frames_send_the_gradient_the_same_way() -> None:
     assert results(definition, space, inputs, None)[0][0].shape == results(folded, space, inputs, None)[0][0].shape
 
 
-@pytest.mark.skipif(native.library(torch.float64) is None, reason="no C compiler")
+@pytest.mark.skipif(native.load_passes(torch.float64) is None, reason="no C compiler")
 @pytest.mark.parametrize("frames", [3, 17, 100])
 def test_c_passes_equal_torch(frames: int) -> None:
     torch.manual_seed(0)

@@ -6,8 +6,9 @@ from collections import Counter
 
 import pytest
 
-from nas.config import Recipe, recipe_from
+from nas.config import Recipe
 from nas.errors import NasError
+from nas.recipe_file import recipe_from
 from nas.training.inputs import open_inputs
 
 ALL = ("train", "dev", "eval")

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from nas.config import RawPCDartsNetwork, load_recipe
+from nas.config import RawPCDartsNetwork
 from nas.data.augment import Augmentation
 from nas.data.readers import layouts
 from nas.genotype import Genotype
+from nas.recipe_file import load_recipe
 from nas.space import get_space
 from nas.training.search import build_supernet
 from nas.training.train import build_network, make_schedule

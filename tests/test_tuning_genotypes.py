@@ -24,7 +24,7 @@ from nas.networks.raw_pcdarts import RawPCDarts
 from nas.space import CellTopology, Identity, Linear, SearchSpace, Zero
 from nas.tuning.encoding import Encoding, kinds_of
 from nas.tuning.pareto import Point, pareto_front, write_front
-from nas.tuning.proxies import get_proxy, proxy_names
+from nas.tuning.proxies import PROXIES
 from nas.tuning.samplers import RegularizedEvolution, SeededByTrial, cross, make_sampler, mutate
 from nas.tuning.study import open_study, run_study
 
@@ -167,9 +167,9 @@ def test_trials_are_seeded_by_their_number() -> None:
     assert len(set(seeds[1:])) == 5
 
 
-@pytest.mark.parametrize("name", proxy_names())
+@pytest.mark.parametrize("name", PROXIES.names())
 def test_proxies_tell_networks_apart_and_repeat(name: str) -> None:
-    proxy = get_proxy(name)
+    proxy = PROXIES[name]
     torch.manual_seed(0)
     waveforms, labels = torch.randn(6, 1000), torch.tensor([0, 1] * 3)
     genotypes = {
@@ -192,7 +192,7 @@ def test_proxies_tell_networks_apart_and_repeat(name: str) -> None:
 
 def test_an_unknown_proxy_is_named() -> None:
     with pytest.raises(NasError, match="did you mean 'synflow'"):
-        get_proxy("synflo")
+        PROXIES["synflo"]
 
 
 @given(st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), min_size=1, max_size=30))

@@ -16,7 +16,8 @@ import torch
 from nas.errors import NasError
 from nas.space import get_space
 from nas.supernet.architecture import Architecture
-from nas.visual.report import gather_run, write_report
+from nas.visual.report import write_report
+from nas.visual.run_facts import gather_run
 
 SPACE = get_space("raw_waveform")
 EVIL = '"><script>alert(1)</script>'

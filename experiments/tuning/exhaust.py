@@ -16,8 +16,9 @@ from pathlib import Path
 
 import torch
 
-from nas.config import Recipe, load_recipe
+from nas.config import Recipe
 from nas.genotype import Genotype
+from nas.recipe_file import load_recipe
 from nas.training.engine import start_engine
 from nas.training.inputs import Inputs, TrainingBatches, open_inputs
 from nas.training.scoring import score_partition

@@ -25,12 +25,12 @@ from optuna.trial import Trial
 from scipy.stats import spearmanr, wilcoxon
 
 from experiments.tuning.exhaust import ENCODING, RECIPE, genotypes
-from nas.config import load_recipe
 from nas.files import write_text
+from nas.recipe_file import load_recipe
 from nas.training.engine import seed_everything
 from nas.training.train import build_network
 from nas.tuning.black_box import proxy_batch
-from nas.tuning.proxies import get_proxy, proxy_names
+from nas.tuning.proxies import PROXIES
 from nas.tuning.samplers import make_sampler
 from nas.tuning.study import open_study, run_study
 from nas.visual.look import save_figure
@@ -61,7 +61,7 @@ def rank_by_proxy(name: str) -> dict[Key, float]:
     for parameters in genotypes():
         seed_everything(0)
         network: Any = build_network(recipe, ENCODING.genotype(parameters))
-        scores[tuple(parameters.values())] = get_proxy(name)(network, *batch)
+        scores[tuple(parameters.values())] = PROXIES[name](network, *batch)
     return scores
 
 
@@ -94,7 +94,7 @@ def run_strategy(
 def main(table_file: Path, result_file: Path, picture: Path) -> None:
     """Compare, write the figures and the picture, print the table of the documentation."""
     table = read_table(table_file)
-    proxies = {name: rank_by_proxy(name) for name in proxy_names()}
+    proxies = {name: rank_by_proxy(name) for name in PROXIES.names()}
     truth = {key: mean(values) for key, values in table.items()}
     seeds = len(next(iter(table.values())))
     result: dict[str, Any] = {

@@ -64,9 +64,9 @@ def build(
 
     nas corpus build --recipe proxy/la_proxy --bonafide LA/ --bonafide librispeech/ --output proxy/
     """
-    from nas.config import find_recipe
     from nas.data.corpus import build_corpus
     from nas.data.corpus_recipe import read_recipe
+    from nas.recipe_file import find_recipe
 
     given = {
         "attacks": None if attacks is None else _names(attacks),

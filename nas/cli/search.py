@@ -39,7 +39,7 @@ def search(
     changes = [*(overrides or ()), *([f"search.strategy={strategy}"] if strategy else [])]
     changed = nas.load_recipe(recipe, changes)
     result = search_by_strategy(changed, output, not quiet, storage)
-    what = "epoch" if changed.search.strategy in ("pcdarts", "darts") else "trial"
+    what = "epoch" if changed.search.bilevel else "trial"
     print(f"genotype of {what} {result.epoch}, dev EER {result.eer:.2f} %: {result.genotype_file}")
     if changed.search.black_box.objectives and what == "trial":
         print(f"Pareto front: {result.folder / 'pareto.md'}")

@@ -203,13 +203,7 @@ def load_published(name: str, weights: str | Path | Mapping[str, Tensor], **opti
         if new not in ours or new in renamed:
             surplus.append(key)
             continue
-        if value.shape != ours[new].shape:
-            raise NasError(
-                f"{source}: {key} has shape {list(value.shape)}, {name} needs {list(ours[new].shape)}; "
-                "weights of other widths need the widths as options"
-            )
-        if value.is_floating_point() and not value.isfinite().all():
-            raise NasError(f"{source}: {key} holds values that are not finite")
+        require_entry(source, key, value, name, ours[new], "weights of other widths need the widths as options")
         renamed[new] = value
     if surplus:
         raise NasError(f"{source} has entries that {name} does not have: {listed(surplus)}")
@@ -217,3 +211,15 @@ def load_published(name: str, weights: str | Path | Mapping[str, Tensor], **opti
         raise NasError(f"{source} lacks entries that {name} needs: {listed(missing)}")
     network.load_state_dict(renamed)
     return network.eval()
+
+
+def require_entry(source: object, key: str, value: Tensor, name: str, ours: Tensor, advice: str) -> None:
+    """Refuse an entry of weights that the network `name`, whose own is `ours`, cannot take.
+
+    Raises:
+        NasError: another shape, with the advice; or values that are not finite.
+    """
+    if value.shape != ours.shape:
+        raise NasError(f"{source}: {key} has shape {list(value.shape)}, {name} needs {list(ours.shape)}; {advice}")
+    if value.is_floating_point() and not value.isfinite().all():
+        raise NasError(f"{source}: {key} holds values that are not finite")

@@ -7,11 +7,9 @@ import json
 import torch
 from torch import Tensor, nn
 
-from nas.genotype import Cell, Edge, Genotype
+from nas.genotype import KINDS, Cell, Edge, Genotype
 from nas.space import SearchSpace, Zero
 from nas.supernet.expected_cost import CostBudget
-
-KINDS = ("normal", "expand")
 
 
 class Architecture(nn.Module):

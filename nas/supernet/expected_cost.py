@@ -29,13 +29,12 @@ import torch
 from torch import Tensor
 
 from nas.errors import NasError
-from nas.genotype import FIRST_NODE, Cell, Edge, Genotype
+from nas.genotype import FIRST_NODE, KINDS, Cell, Edge, Genotype
 from nas.space import SearchSpace, Zero
 
 if TYPE_CHECKING:
     from nas.supernet.architecture import Architecture
 
-KINDS = ("normal", "expand")
 SLACK = 0.1
 """Share of the budget that a derived genotype may leave unused, where any genotype does not."""
 

@@ -29,7 +29,7 @@ class _Pool(ctypes.Structure):
 
 
 @lru_cache
-def library(dtype: torch.dtype) -> ctypes.CDLL | None:
+def load_passes(dtype: torch.dtype) -> ctypes.CDLL | None:
     """The compiled passes for a dtype; None where they cannot be had."""
     compiler = shutil.which(os.environ.get("CC", "cc")) or shutil.which("gcc")
     if compiler is None or dtype not in REALS:
@@ -56,7 +56,7 @@ def library(dtype: torch.dtype) -> ctypes.CDLL | None:
 
 def available(x: Tensor) -> bool:
     """Whether the C passes can work on tensors like this one."""
-    return x.device.type == "cpu" and library(x.dtype) is not None
+    return x.device.type == "cpu" and load_passes(x.dtype) is not None
 
 
 def _call(name: str, like: Tensor, *arguments: Tensor | int | float | ctypes.Array) -> None:
@@ -70,7 +70,7 @@ def _call(name: str, like: Tensor, *arguments: Tensor | int | float | ctypes.Arr
             converted.append(ctypes.c_double(argument))
         else:
             converted.append(argument)
-    compiled = library(like.dtype)
+    compiled = load_passes(like.dtype)
     assert compiled is not None
     function = getattr(compiled, name)
     function.restype = None

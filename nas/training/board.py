@@ -7,7 +7,6 @@ or changes the network: a run is the same bits with and without it.
 from __future__ import annotations
 
 import textwrap
-import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -48,15 +47,11 @@ class Board:
         run: the run that is shown.
         first_epoch: what earlier attempts wrote of this epoch and later ones is dropped.
 
-    Attributes:
-        seconds: time spent here so far.
-
     Raises:
         NasError: `data.asv_scores` is not a file of ASV scores.
     """
 
     def __init__(self, run: Run, first_epoch: int = 1) -> None:
-        started = time.perf_counter()
         self.run, self.recipe = run, run.recipe
         asv = self.recipe.data.asv_scores
         self.asv = read_asv_scores(asv) if asv else None
@@ -66,7 +61,6 @@ class Board:
         self.writer = SummaryWriter(str(self.folder), purge_step=first_epoch)
         self.writer.add_text("recipe", textwrap.indent(self.recipe.to_yaml(), BLOCK))
         self.writer.add_custom_scalars(layout(run.kind, self.recipe))
-        self.seconds = time.perf_counter() - started
 
     def __enter__(self) -> Board:
         return self
@@ -84,7 +78,7 @@ class Board:
 
     def epoch(self, row: Mapping[str, Any]) -> None:
         """Curves of an epoch's row of history.csv, and of what was watched since the last one."""
-        started, epoch = time.perf_counter(), int(row["epoch"])
+        epoch = int(row["epoch"])
         for name, value in row.items():
             if isinstance(value, int | float) and name not in SHOWN_ELSEWHERE:
                 self.writer.add_scalar(CURVES.get(name, f"run/{name}"), value, epoch)
@@ -96,12 +90,10 @@ class Board:
             self.writer.add_scalar("gpu_memory/peak_gib", torch.cuda.max_memory_allocated() / 2**30, epoch)
             torch.cuda.reset_peak_memory_stats()
         self.writer.flush()
-        self.seconds += time.perf_counter() - started
 
     @torch.no_grad()
     def architecture(self, epoch: int, architecture: Architecture, genotype: Genotype) -> None:
         """How far the search has decided, and the genotype with the strengths of its edges."""
-        started = time.perf_counter()
         weights = {kind: [part.double().cpu().numpy() for part in architecture.weights(kind)] for kind in KINDS}
         alpha, beta = ({kind: weights[kind][part][None] for kind in KINDS} for part in (0, 1))
         film = Film(architecture.space, (epoch,), alpha, beta, (genotype,))
@@ -115,11 +107,9 @@ class Board:
                 self._picture(f"alpha_map/{kind}", draw_weights(film, kind), epoch)
             strengths = film.kept_strengths(0)
             self._picture("genotype", genotype_figure(genotype, film.space, strengths, f"Epoch {epoch}"), epoch)
-        self.seconds += time.perf_counter() - started
 
     def detection(self, epoch: int, network: Any, inputs: Inputs, dev: Scored) -> None:
         """How the development set was scored: curves, the worst utterances to listen to, embeddings, the filters."""
-        started = time.perf_counter()
         indices = inputs.partitions["dev"]
         table = [inputs.store.utterances[index] for index in indices]
         if np.isfinite(dev.scores).all():
@@ -133,7 +123,6 @@ class Board:
                 write_projector(self.folder, network, inputs, table, dev.scores, self.recipe)
         if self.pictured(epoch):
             self._filters(epoch, network)
-        self.seconds += time.perf_counter() - started
 
     def pictured(self, epoch: int) -> bool:
         """Whether this epoch is one of the `engine.pictures`; the last one always is."""

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import statistics
-import time
-
-import torch
 
 from nas.config import RawPCDartsNetwork, Recipe
 from nas.cost import GenotypeCost, genotype_cost
 from nas.genotype import Genotype
-from nas.networks.inference import prepare_for_inference
+from nas.networks.benchmark import measure_scoring
 from nas.training.train import build_network
 
 UNITS = {"parameters": "parameters", "macs": "MACs", "latency": "CPU latency, ms"}
@@ -33,16 +30,5 @@ def measure(objective: str, genotype: Genotype, recipe: Recipe) -> float:
 
 def latency(genotype: Genotype, recipe: Recipe, rounds: int = 9) -> float:
     """Milliseconds in which one utterance is scored on one CPU thread: the median of `rounds`, after two more."""
-    network = prepare_for_inference(build_network(recipe, genotype).eval())
-    waveform = 0.1 * torch.randn(1, recipe.data.samples, generator=torch.Generator().manual_seed(0))
-    threads, times = torch.get_num_threads(), []
-    torch.set_num_threads(1)
-    try:
-        with torch.inference_mode():
-            for _ in range(rounds + 2):
-                start = time.perf_counter()
-                network(waveform)
-                times.append(time.perf_counter() - start)
-    finally:
-        torch.set_num_threads(threads)
-    return 1000 * statistics.median(times[2:])
+    times = measure_scoring(build_network(recipe, genotype), recipe.data.samples, rounds=rounds)
+    return 1000 * statistics.median(times.prepared)

@@ -4,16 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import torch
-
-from nas.data.decode import decode
-from nas.data.normalisation import normalise
 from nas.errors import NasError
 from nas.explain.attention import attention_maps
 from nas.explain.attribution import band_centres, frontend_of, integrated_gradients
 from nas.networks.aasist import AASIST
-from nas.networks.scoring import first_samples
-from nas.training.score import open_network
+from nas.training.score import open_network, read_waveform
 from nas.visual.explanation import draw_explanation
 from nas.visual.look import FORMATS, save_figure
 
@@ -36,8 +31,7 @@ def explain_file(source: Path, audio: Path, output: Path, model: str | None = No
     if model is None and source.is_file():
         raise NasError(f"{source} is a file of weights: say of which network with --model NAME")
     network, samples, normalisation = open_network(None if model else source, model, source if model else None)
-    waveform = first_samples(torch.from_numpy(decode(audio)), samples)
-    waveform = normalise(waveform.unsqueeze(0), normalisation).squeeze(0)
+    waveform = read_waveform(audio, samples, normalisation)
     attribution = integrated_gradients(network, waveform, steps)
     attention = attention_maps(network, waveform) if isinstance(network, AASIST) else None
     centres = band_centres(frontend_of(network))

@@ -29,10 +29,11 @@ from safetensors.torch import save as to_safetensors
 from torch import Tensor
 
 from nas import processes
-from nas.config import Recipe, read_yaml, recipe_from
+from nas.config import Recipe
 from nas.errors import NasError
 from nas.files import write_bytes, write_text
 from nas.genotype import Genotype
+from nas.recipe_file import read_yaml, recipe_from
 from nas.training.checkpoint import read_checkpoint
 from nas.training.environment import describe_environment
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from nas.data.decode import decode
 from nas.data.normalisation import Normalisation, normalise
@@ -47,11 +47,17 @@ def open_scorer(run: Path | None, model: str | None, weights: Path | None) -> Ca
     network, samples, normalisation = open_network(run, model, weights)
     prepared = prepare_for_inference(network)
 
-    def scorer(path: Path) -> float:
-        waveform = first_samples(torch.from_numpy(decode(path)), samples)
-        return score_waveform(prepared, normalise(waveform.unsqueeze(0), normalisation).squeeze(0), samples)
+    return lambda path: score_waveform(prepared, read_waveform(path, samples, normalisation), samples)
 
-    return scorer
+
+def read_waveform(path: Path, samples: int | None, normalisation: Normalisation) -> Tensor:
+    """A file as a network of `open_network` hears it, [T].
+
+    Raises:
+        NasError: the file cannot be read.
+    """
+    waveform = first_samples(torch.from_numpy(decode(path)), samples)
+    return normalise(waveform.unsqueeze(0), normalisation).squeeze(0)
 
 
 def audio_files(paths: Iterable[Path]) -> Iterator[Path]:

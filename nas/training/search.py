@@ -92,6 +92,7 @@ def search(
     """
     begun = Run.restarted(output, "search", recipe)
     if begun is not None:
+        begun.on_epoch = on_epoch
         return resume_search(begun, progress)
     prepared = _prepare(recipe)
     run = Run.create(output, "search", recipe)

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from nas import processes
-from nas.config import recipe_from
 from nas.errors import NasError
+from nas.recipe_file import recipe_from
 from nas.training.checkpoint import Snapshot, require_like
 from nas.training.run import Run
 
@@ -56,7 +56,7 @@ def resume_from(snapshot: Snapshot, run: Run) -> Standing:
         began = recipe_from(recipe)
     except (KeyError, TypeError, AttributeError, NasError) as error:
         raise NasError(f"{run.folder}: the checkpoint is not one of this version") from error
-    changed = _differences(began.model_dump(mode="json"), run.recipe.model_dump(mode="json"))
+    changed = differences(began.model_dump(mode="json"), run.recipe.model_dump(mode="json"))
     if changed:
         raise NasError(f"{run.folder}/recipe.yaml was changed since the run began: {'; '.join(changed)}")
     epochs = (run.recipe.search if run.kind == "search" else run.recipe.train).epochs
@@ -68,9 +68,9 @@ def resume_from(snapshot: Snapshot, run: Run) -> Standing:
     return standing
 
 
-def _differences(before: Any, now: Any, key: str = "") -> list[str]:
-    """`key: before -> now` of every value that differs."""
+def differences(before: Any, now: Any, key: str = "") -> list[str]:
+    """`KEY was BEFORE, is NOW` of every value that differs."""
     if isinstance(before, dict) and isinstance(now, dict):
         names = sorted({*before, *now})
-        return [d for n in names for d in _differences(before.get(n), now.get(n), f"{key}.{n}" if key else n)]
+        return [d for n in names for d in differences(before.get(n), now.get(n), f"{key}.{n}" if key else n)]
     return [] if before == now else [f"{key} was {before!r}, is {now!r}"]

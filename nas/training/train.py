@@ -123,6 +123,7 @@ def train(
     """
     begun = Run.restarted(output, "train", recipe)
     if begun is not None:
+        begun.on_epoch = on_epoch
         return resume_train(begun, progress)
     file = Path(genotype) if isinstance(genotype, str | Path) else None
     genotype = Genotype.load(file) if file else genotype  # type: ignore[assignment]

@@ -17,7 +17,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from nas.config import Train as Settings
 from nas.errors import NasError
-from nas.networks.published import PUBLISHED, listed, read_state
+from nas.networks.published import PUBLISHED, listed, read_state, require_entry
 from nas.training.run import Run, read_tensors
 
 
@@ -89,19 +89,15 @@ def take_weights(network: nn.Module, name: str, source: Path, settings: Settings
 
     found = read_weights(source, name, ours)
     taken = wanted(ours)
-    leave = "; weights that are not to be taken are named in train.reinitialise"
+    leave = "weights that are not to be taken are named in train.reinitialise"
     if missing := [key for key in taken if key not in found]:
-        raise NasError(f"{source} lacks entries that {name} needs: {listed(missing)}{leave}")
+        raise NasError(f"{source} lacks entries that {name} needs: {listed(missing)}; {leave}")
     if surplus := [key for key in wanted(found) if key not in ours]:
-        raise NasError(f"{source} has entries that {name} does not have: {listed(surplus)}{leave}")
+        raise NasError(f"{source} has entries that {name} does not have: {listed(surplus)}; {leave}")
     if not taken:
         raise NasError("train.load and train.reinitialise together leave no weights to take")
     for key in taken:
-        if found[key].shape != ours[key].shape:
-            shapes = f"{list(found[key].shape)}, {name} needs {list(ours[key].shape)}"
-            raise NasError(f"{source}: {key} has shape {shapes}{leave}")
-        if found[key].is_floating_point() and not found[key].isfinite().all():
-            raise NasError(f"{source}: {key} holds values that are not finite")
+        require_entry(source, key, found[key], name, ours[key], leave)
     network.load_state_dict({key: found[key] for key in taken}, strict=False)
     left = [key for key in ours if key not in set(taken)]
     return f"{len(taken)} of {len(ours)} entries taken from {source}" + (f"; as initialised: {_all(left)}" * bool(left))

@@ -40,13 +40,11 @@ from nas.tuning.folder import open_folder
 from nas.tuning.one_shot import OneShot
 from nas.tuning.pareto import write_front
 from nas.tuning.plots import draw_study
-from nas.tuning.proxies import get_proxy
+from nas.tuning.proxies import PROXIES
 from nas.tuning.ranges import apply
 from nas.tuning.samplers import make_sampler
 from nas.tuning.spending import Spending
-from nas.tuning.study import HEARTBEAT_SECONDS, open_storage, open_study, run_study
-
-JOURNAL = "study.journal"
+from nas.tuning.study import HEARTBEAT_SECONDS, JOURNAL, open_storage, open_study, run_study
 
 
 def search_black_box(
@@ -133,7 +131,7 @@ def warm_start(study: Study, encoding: Encoding, recipe: Recipe) -> list[Genotyp
     assert settings.warm_start is not None
     if study.get_trials(deepcopy=False):
         return []
-    proxy = get_proxy(settings.warm_start)
+    proxy = PROXIES[settings.warm_start]
     chance = random.Random(recipe.seed)
     sample = {str(g): g for g in (Genotype.random(encoding.space, chance) for _ in range(settings.warm_samples))}
     # The other kind of cell follows the searched one, where only one kind varies.
@@ -188,7 +186,7 @@ def _require(recipe: Recipe) -> Encoding:
             "set it to false"
         )
     if settings.warm_start is not None:
-        get_proxy(settings.warm_start)
+        _ = PROXIES[settings.warm_start]
     return Encoding(get_space(recipe.space), kinds_of(network.cells))
 
 

@@ -22,11 +22,9 @@ from optuna import Trial
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 
 from nas.errors import NasError
-from nas.genotype import FIRST_NODE, Cell, Edge, Genotype
+from nas.genotype import FIRST_NODE, KINDS, Cell, Edge, Genotype
 from nas.networks.raw_pcdarts import plan_cells
 from nas.space import SearchSpace, Zero
-
-KINDS = ("normal", "expand")
 
 
 def kinds_of(cells: int) -> tuple[str, ...]:

@@ -10,6 +10,9 @@ import yaml
 from nas.config import Recipe
 from nas.errors import NasError
 from nas.files import write_text
+from nas.recipe_file import read_yaml, recipe_from
+from nas.training.standing import differences
+from nas.tuning.ranges import apply
 
 
 def open_folder(output: str | Path, recipe: Recipe, free: tuple[str, ...]) -> Path:
@@ -31,26 +34,14 @@ def open_folder(output: str | Path, recipe: Recipe, free: tuple[str, ...]) -> Pa
         write_text(file, f"# study, as begun\n{recipe.to_yaml()}")
         return folder
     try:
-        before = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
+        before = recipe_from(read_yaml(file.read_text(encoding="utf-8")))
+    except (yaml.YAMLError, UnicodeDecodeError, OSError, NasError) as error:
         raise NasError(f"{file} is damaged") from error
-    old, new = (_flat(_without(values, free)) for values in (before, recipe.model_dump(mode="json")))
-    changed = [f"{k} was {old.get(k)!r}, is {new.get(k)!r}" for k in sorted({*old, *new}) if old.get(k) != new.get(k)]
+    now: Any = recipe.model_dump(mode="json")
+    allowed = now
+    for name in free:
+        allowed = allowed[name]
+    changed = differences(apply(before, {".".join(free): allowed}).model_dump(mode="json"), now)
     if changed:
         raise NasError(f"{folder} holds a study of another recipe: {'; '.join(changed)}")
     return folder
-
-
-def _without(values: Any, key: tuple[str, ...]) -> Any:
-    if not isinstance(values, dict) or key[0] not in values:
-        return values
-    if len(key) == 1:
-        return {name: value for name, value in values.items() if name != key[0]}
-    return {**values, key[0]: _without(values[key[0]], key[1:])}
-
-
-def _flat(values: Any, key: str = "") -> dict[str, Any]:
-    """`key.path` to value, for every value of nested sections."""
-    if not isinstance(values, dict) or not values:
-        return {key: values}
-    return {k: v for name, value in values.items() for k, v in _flat(value, f"{key}.{name}" if key else name).items()}

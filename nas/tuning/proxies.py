@@ -19,26 +19,10 @@ from nas.registry import Registry
 
 Proxy = Callable[[RawPCDarts, Tensor, Tensor], float]
 
-_PROXIES: Registry[Proxy] = Registry("training-free proxy")
-
-proxy = _PROXIES.entry
-"""Decorator: register a function as the proxy of a name."""
+PROXIES: Registry[Proxy] = Registry("training-free proxy")
 
 
-def get_proxy(name: str) -> Proxy:
-    """The proxy of that name.
-
-    Raises:
-        NasError: there is none; the nearest name is given.
-    """
-    return _PROXIES[name]
-
-
-def proxy_names() -> tuple[str, ...]:
-    return _PROXIES.names()
-
-
-@proxy("synflow")
+@PROXIES.entry("synflow")
 def synflow(network: RawPCDarts, waveforms: Tensor, labels: Tensor) -> float:
     """Log of the synaptic flow (Tanaka et al. 2020) of the cells: the sum of |w * dR/dw| over their weights, where R
     is what the cells put out for ones, with all weights made positive and normalisations left out.
@@ -65,7 +49,7 @@ def synflow(network: RawPCDarts, waveforms: Tensor, labels: Tensor) -> float:
     return math.log(flow) if flow > 0 else -math.inf
 
 
-@proxy("gradient_norm")
+@PROXIES.entry("gradient_norm")
 def gradient_norm(network: RawPCDarts, waveforms: Tensor, labels: Tensor) -> float:
     """Euclidean norm of the gradient of the loss with respect to all trained weights (Abdelfattah et al. 2021)."""
     trained = [parameter for parameter in network.train().parameters() if parameter.requires_grad]
@@ -74,7 +58,7 @@ def gradient_norm(network: RawPCDarts, waveforms: Tensor, labels: Tensor) -> flo
     return float(torch.stack([g.square().sum() for g in gradients if g is not None]).sum().sqrt())
 
 
-@proxy("naswot")
+@PROXIES.entry("naswot")
 def naswot(network: RawPCDarts, waveforms: Tensor, labels: Tensor) -> float:
     """Log-determinant of the kernel of activation patterns (Mellor et al. 2021): how differently the LeakyReLUs of the
     cells treat the utterances of the batch.

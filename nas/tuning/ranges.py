@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from nas.config import Recipe, recipe_from
+from nas.config import Recipe
 from nas.errors import NasError
+from nas.recipe_file import recipe_from
 from nas.space import nearest
 
 if TYPE_CHECKING:

@@ -87,7 +87,7 @@ def compare_searches(searches: Mapping[str, Path]) -> str:
     for name, folder in searches.items():
         run, cost = Run.open(folder), spent[name]
         eers = _eers_by_second(run, cost)
-        judge = "supernet" if cost.strategy in ("pcdarts", "darts") else run.recipe.search.black_box.evaluate
+        judge = "supernet" if run.recipe.search.bilevel else run.recipe.search.black_box.evaluate
         early = [eer for second, eer in eers if second <= least]
         trained = str(cost.networks_trained), str(cost.supernets_trained)
         found = f"{min(eer for _, eer in eers):.2f}", f"{min(early):.2f}" if early else "-"

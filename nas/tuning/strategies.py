@@ -1,19 +1,22 @@
-"""One door to every way of searching: the recipe's `search.strategy`; one run directory whatever it is."""
+"""One door to every way of searching, the recipe's `search.strategy`, and to going on with any run."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from nas.config import Recipe
 from nas.errors import NasError
-from nas.training.search import SearchResult
+from nas.training.run import Run
+from nas.training.search import SearchResult, resume_search
 from nas.training.search import search as search_bilevel
+from nas.training.train import TrainResult, resume_train
+from nas.tuning.black_box import search_black_box
 from nas.tuning.ranges import apply
 from nas.tuning.spending import Spending
-
-BILEVEL = ("pcdarts", "darts")
+from nas.tuning.study import JOURNAL
 
 
 def search(recipe: Recipe, output: str | Path, progress: bool = True, storage: str | None = None) -> SearchResult:
@@ -31,18 +34,39 @@ def search(recipe: Recipe, output: str | Path, progress: bool = True, storage: s
     Raises:
         NasError: bad input; nothing is written then.
     """
-    strategy = recipe.search.strategy
-    if strategy not in BILEVEL:
-        from nas.tuning.black_box import search_black_box
-
+    if not recipe.search.bilevel:
         return search_black_box(recipe, output, storage, progress)
     if storage is not None:
-        raise NasError(f"--storage is for strategies that try genotypes; {strategy} trains one supernet")
-    if strategy == "darts":
+        raise NasError(f"--storage is for strategies that try genotypes; {recipe.search.strategy} trains one supernet")
+    if recipe.search.strategy == "darts":
         recipe = apply(recipe, {"supernet.partial": 1})
-    started = time.perf_counter()
+    return search_bilevel(recipe, output, progress, on_epoch=_spending(recipe, Path(output)))
 
-    def spent(epoch: int, row: dict[str, Any]) -> None:
-        Spending(strategy, time.perf_counter() - started, supernets_trained=1).write(Path(output))
 
-    return search_bilevel(recipe, output, progress, on_epoch=spent)
+def resume(folder: str | Path, progress: bool = True) -> SearchResult | TrainResult:
+    """Go on with a search or a training from where it was stopped; a finished run is returned as it ended.
+
+    Raises:
+        NasError: not a run directory, a changed recipe, damaged checkpoints, or a corpus that is not as it was.
+    """
+    run = Run.open(folder)
+    if run.kind == "train":
+        return resume_train(run, progress)
+    if run.recipe.search.bilevel:
+        run.on_epoch = _spending(run.recipe, run.folder)
+        return resume_search(run, progress)
+    if not (run.folder / JOURNAL).exists():
+        raise NasError(f"{folder}: the study is not in the folder; run nas search again with its --storage")
+    return search_black_box(run.recipe, folder, progress=progress)
+
+
+def _spending(recipe: Recipe, folder: Path) -> Callable[[int, dict[str, Any]], None]:
+    """Writes cost.json after every epoch: the seconds of this start, and of those before up to their last epoch."""
+    started, before = time.perf_counter(), Spending.read(folder)
+    spent = before.seconds if before else 0.0
+
+    def write(epoch: int, row: dict[str, Any]) -> None:
+        seconds = spent + time.perf_counter() - started
+        Spending(recipe.search.strategy, seconds, supernets_trained=1).write(folder)
+
+    return write

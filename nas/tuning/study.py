@@ -20,6 +20,8 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from nas.errors import NasError
 
+JOURNAL = "study.journal"
+"""The file of a study in its folder, unless it is on a database."""
 RETRIES = 3
 """How often a trial is begun again whose worker died."""
 HEARTBEAT_SECONDS = 60

@@ -31,9 +31,7 @@ from nas.tuning.folder import open_folder
 from nas.tuning.plots import draw_study
 from nas.tuning.ranges import apply, read_ranges, suggest
 from nas.tuning.samplers import make_sampler
-from nas.tuning.study import HEARTBEAT_SECONDS, open_storage, open_study, run_study
-
-JOURNAL = "study.journal"
+from nas.tuning.study import HEARTBEAT_SECONDS, JOURNAL, open_storage, open_study, run_study
 
 
 @dataclass(frozen=True)

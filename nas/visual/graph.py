@@ -14,13 +14,12 @@ from nas.cost import GenotypeCost
 from nas.errors import NasError
 from nas.files import write_bytes
 from nas.frontends.sinc import SAMPLE_RATE
-from nas.genotype import FIRST_NODE, Cell, Genotype
+from nas.genotype import FIRST_NODE, KINDS, Cell, Genotype
 from nas.visual.look import plain
 
 Strengths = Mapping[str, Sequence[Sequence[float]]]
 """For "normal" and "expand": per intermediate node, the strength (alpha times beta, softmaxed) of each kept edge."""
 
-KINDS = ("normal", "expand")
 OUTPUT = "output"
 GRAPH_FORMATS = (".graphml", ".json")
 

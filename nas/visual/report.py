@@ -1,45 +1,35 @@
 """The report: everything that a run directory tells, on one HTML page that needs nothing else (docs/visual.md).
 
-`gather_run` reads, `write_report` lays out. What a run does not hold is left out of the page.
+`run_facts` reads, `write_report` lays out. What a run does not hold is left out of the page.
 """
 
 from __future__ import annotations
 
-import csv
 import io
-import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
-from nas.config import recipe_from
 from nas.cost import genotype_cost
-from nas.data.decode import decode
-from nas.data.embedded import embedded_table, embedded_waveform
-from nas.data.readers import read
 from nas.errors import NasError
 from nas.files import write_text
 from nas.frontends.sinc import SAMPLE_RATE
 from nas.genotype import Genotype
 from nas.metrics.eer import eer
-from nas.metrics.scores import Trials, read_scores
-from nas.space import SearchSpace, get_space
+from nas.metrics.scores import Trials
 from nas.visual import page
-from nas.visual.curves import column, draw_curves
+from nas.visual.curves import draw_curves
 from nas.visual.detection import draw_attacks, draw_det, draw_histograms, gather_detection
-from nas.visual.film import Film, draw_frames, draw_overview, draw_trajectories, read_film
+from nas.visual.film import Film, draw_frames, draw_overview, draw_trajectories
 from nas.visual.genotype import genotype_figure
 from nas.visual.graph import KINDS
 from nas.visual.look import render
+from nas.visual.run_facts import RunFacts, Waveforms, find_waveforms, gather_run, read_text_of
 
 WORST = 6
 """Errors of each class that are listed."""
-LONGEST_SECONDS = 6.0
-TABLES = "recipe.yaml, environment.json, scores/eval.json or card.json"
 CARD_METRICS = (
     ("EER, %", "eer", ".2f"),
     ("min t-DCF", "min_tdcf", ".4f"),
@@ -48,84 +38,6 @@ CARD_METRICS = (
     ("actDCF", "act_dcf", ".4f"),
     ("Cllr", "cllr", ".4f"),
 )
-
-Waveforms = Mapping[str, np.ndarray]
-
-
-@dataclass(frozen=True)
-class RunFacts:
-    """What a run directory holds; None or empty where it holds nothing of the kind."""
-
-    folder: Path
-    kind: str
-    name: str
-    recipe: Mapping[str, Any]
-    recipe_text: str
-    environment: Mapping[str, Any]
-    history: tuple[dict[str, str], ...]
-    genotype: Genotype | None
-    space: SearchSpace
-    film: Film | None
-    trials: Trials | None
-    evaluation: Mapping[str, Any]
-    card: Mapping[str, Any]
-
-    @property
-    def best_dev_eer(self) -> float | None:
-        """Lowest EER on the development set over the epochs, percent."""
-        values = column(self.history, "dev_eer")[1]
-        return float(values.min()) if len(values) else None
-
-
-def gather_run(folder: str | Path) -> RunFacts:
-    """Read a run directory.
-
-    Raises:
-        NasError: it is not one, or a file of it is damaged.
-    """
-    folder = Path(folder)
-    text = _text(folder, "recipe.yaml")
-    try:
-        recipe, environment = yaml.safe_load(text), json.loads(_text(folder, "environment.json"))
-        evaluation, card = (
-            json.loads(_text(folder, name)) if (folder / name).exists() else {}
-            for name in ("scores/eval.json", "card.json")
-        )
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise NasError(f"{folder}: {TABLES} is damaged") from error
-    if not all(isinstance(part, dict) for part in (recipe, environment, evaluation, card)):
-        raise NasError(f"{folder}: {TABLES} is not a table of keys and values")
-    recipe = recipe_from(recipe).model_dump()
-    history: tuple[dict[str, str], ...] = ()
-    if (folder / "history.csv").exists():
-        rows = csv.DictReader(io.StringIO(_text(folder, "history.csv")))
-        history = tuple({str(k): str(v or "") for k, v in row.items()} for row in rows)
-    has_film = any((folder / "genotypes").glob("epoch_*.architecture.json"))
-    scores = folder / "scores" / "eval.txt"
-    return RunFacts(
-        folder=folder,
-        kind=str(environment.get("kind", "run")),
-        name=str(recipe.get("name", folder.name)),
-        recipe=recipe,
-        recipe_text=text,
-        environment=environment,
-        history=history,
-        genotype=Genotype.load(folder / "genotype.json") if (folder / "genotype.json").exists() else None,
-        space=get_space(str(recipe.get("space", "raw_waveform"))),
-        film=read_film(folder) if has_film else None,
-        trials=read_scores(scores, higher="bonafide") if scores.exists() else None,
-        evaluation=evaluation,
-        card=card,
-    )
-
-
-def _text(folder: Path, name: str) -> str:
-    try:
-        return (folder / name).read_text(encoding="utf-8")
-    except OSError as error:
-        raise NasError(f"{folder} is not a run directory: {name} is missing") from error
-    except UnicodeDecodeError as error:
-        raise NasError(f"{folder / name} is not UTF-8 text") from error
 
 
 def write_report(
@@ -385,26 +297,6 @@ def _errors(run: RunFacts, trials: Trials, waveforms: Callable[[RunFacts, Sequen
     )
 
 
-def find_waveforms(run: RunFacts, utterances: Sequence[str]) -> Waveforms:
-    """The first seconds of utterances from the corpus of the run's recipe; those that cannot be read are left out."""
-    data = run.recipe.get("data")
-    if not isinstance(data, dict):
-        return {}
-    wanted, found = set(utterances), {}
-    try:
-        if data.get("layout") == "embedded":
-            for utterance in embedded_table(seed=0):
-                if utterance.utterance in wanted:
-                    found[utterance.utterance] = embedded_waveform(0, utterance)
-        elif data.get("root"):
-            for utterance in read(str(data.get("layout")), Path(str(data["root"])), partitions=("eval",)):
-                if utterance.utterance in wanted:
-                    found[utterance.utterance] = decode(utterance.path)
-    except NasError:
-        pass  # a report is written where the corpus is not, too
-    return {name: waveform[: int(LONGEST_SECONDS * SAMPLE_RATE)] for name, waveform in found.items()}
-
-
 def _provenance(run: RunFacts) -> str:
     rows = []
     for key, value in run.environment.items():
@@ -417,7 +309,7 @@ def _provenance(run: RunFacts) -> str:
     body = page.table(["what", "value"], rows, "Environment")
     body += page.preformatted(run.recipe_text, "The recipe as run")
     if (run.folder / "log.txt").exists():
-        body += page.preformatted(_text(run.folder, "log.txt"), "The log")
+        body += page.preformatted(read_text_of(run.folder, "log.txt"), "The log")
     return body
 
 

@@ -1,0 +1,132 @@
+"""What a run directory holds, read for a page: tables, genotype, scores, and the audio of utterances."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from nas.data.decode import decode
+from nas.data.embedded import embedded_table, embedded_waveform
+from nas.data.readers import read
+from nas.errors import NasError
+from nas.frontends.sinc import SAMPLE_RATE
+from nas.genotype import Genotype
+from nas.metrics.scores import Trials, read_scores
+from nas.recipe_file import read_yaml, recipe_from
+from nas.space import SearchSpace, get_space
+from nas.visual.curves import column
+from nas.visual.film import Film, read_film
+
+LONGEST_SECONDS = 6.0
+TABLES = "recipe.yaml, environment.json, scores/eval.json or card.json"
+
+Waveforms = Mapping[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class RunFacts:
+    """What a run directory holds; None or empty where it holds nothing of the kind."""
+
+    folder: Path
+    kind: str
+    name: str
+    recipe: Mapping[str, Any]
+    recipe_text: str
+    environment: Mapping[str, Any]
+    history: tuple[dict[str, str], ...]
+    genotype: Genotype | None
+    space: SearchSpace
+    film: Film | None
+    trials: Trials | None
+    evaluation: Mapping[str, Any]
+    card: Mapping[str, Any]
+
+    @property
+    def best_dev_eer(self) -> float | None:
+        """Lowest EER on the development set over the epochs, percent."""
+        values = column(self.history, "dev_eer")[1]
+        return float(values.min()) if len(values) else None
+
+
+def gather_run(folder: str | Path) -> RunFacts:
+    """Read a run directory.
+
+    Raises:
+        NasError: it is not one, or a file of it is damaged.
+    """
+    folder = Path(folder)
+    text = read_text_of(folder, "recipe.yaml")
+    try:
+        recipe, environment = read_yaml(text), json.loads(read_text_of(folder, "environment.json"))
+        evaluation, card = (
+            json.loads(read_text_of(folder, name)) if (folder / name).exists() else {}
+            for name in ("scores/eval.json", "card.json")
+        )
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise NasError(f"{folder}: {TABLES} is damaged") from error
+    if not all(isinstance(part, dict) for part in (recipe, environment, evaluation, card)):
+        raise NasError(f"{folder}: {TABLES} is not a table of keys and values")
+    recipe = recipe_from(recipe).model_dump()
+    history: tuple[dict[str, str], ...] = ()
+    if (folder / "history.csv").exists():
+        rows = csv.DictReader(io.StringIO(read_text_of(folder, "history.csv")))
+        history = tuple({str(k): str(v or "") for k, v in row.items()} for row in rows)
+    has_film = any((folder / "genotypes").glob("epoch_*.architecture.json"))
+    scores = folder / "scores" / "eval.txt"
+    return RunFacts(
+        folder=folder,
+        kind=str(environment.get("kind", "run")),
+        name=str(recipe.get("name", folder.name)),
+        recipe=recipe,
+        recipe_text=text,
+        environment=environment,
+        history=history,
+        genotype=Genotype.load(folder / "genotype.json") if (folder / "genotype.json").exists() else None,
+        space=get_space(str(recipe.get("space", "raw_waveform"))),
+        film=read_film(folder) if has_film else None,
+        trials=read_scores(scores, higher="bonafide") if scores.exists() else None,
+        evaluation=evaluation,
+        card=card,
+    )
+
+
+def read_text_of(folder: Path, name: str) -> str:
+    """The text of a file of a run directory.
+
+    Raises:
+        NasError: it is missing, or not text.
+    """
+    try:
+        return (folder / name).read_text(encoding="utf-8")
+    except OSError as error:
+        raise NasError(f"{folder} is not a run directory: {name} is missing") from error
+    except UnicodeDecodeError as error:
+        raise NasError(f"{folder / name} is not UTF-8 text") from error
+
+
+def find_waveforms(run: RunFacts, utterances: Sequence[str]) -> Waveforms:
+    """The first seconds of utterances from the corpus of the run's recipe; those that cannot be read are left out."""
+    data = run.recipe.get("data")
+    if not isinstance(data, dict):
+        return {}
+    wanted, found = set(utterances), {}
+    try:
+        if data.get("layout") == "embedded":
+            for utterance in embedded_table(seed=0):
+                if utterance.utterance in wanted:
+                    found[utterance.utterance] = embedded_waveform(0, utterance)
+        elif data.get("root"):
+            for utterance in read(str(data.get("layout")), Path(str(data["root"])), partitions=("eval",)):
+                if utterance.utterance in wanted:
+                    found[utterance.utterance] = decode(utterance.path)
+    except NasError:
+        pass  # a report is written where the corpus is not, too
+    return {name: waveform[: int(LONGEST_SECONDS * SAMPLE_RATE)] for name, waveform in found.items()}
