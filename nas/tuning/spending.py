@@ -53,7 +53,7 @@ class Spending:
         """
         try:
             return cls(**json.loads((folder / "cost.json").read_text(encoding="utf-8")))
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
         except (OSError, ValueError, TypeError) as error:
             raise NasError(f"{folder / 'cost.json'} is damaged") from error
