@@ -3,6 +3,7 @@
     python -m experiments.run_study la_proxy/manifest.csv --output study            everything, in order
     python -m experiments.run_study la_proxy/manifest.csv --output study --list     what there is, and what is done
     python -m experiments.run_study la_proxy/manifest.csv --output study --only 'train/*'
+    python -m experiments.run_study la_proxy/manifest.csv --output study --results FILE    what all of it found, as JSON
 
 A unit is a run directory below the output. One that was interrupted goes on where it stopped, one that is finished is
 not run again; what a unit found is in its unit.json. docs/results.md says what the numbers mean.
@@ -27,8 +28,10 @@ import numpy as np
 import nas
 from nas.errors import NasError
 from nas.files import write_text
+from nas.genotype import KINDS
 from nas.metrics import Trials, eer, read_scores, write_scores
 from nas.training.environment import describe_environment
+from nas.visual.film import read_film
 
 PAPER: dict[str, Any] = {"search": [], "train": [], "tune_epochs": 10, "rates": (5e-5, 5e-4)}
 """The paper's sizes; for a GPU."""
@@ -128,6 +131,8 @@ class Study:
         found = self.add_search("search/second-order", "mel_fixed", "search.order=second")
         self.add_training("train/second-order", "mel_fixed", found, tuned, 0)
         self.add("one-shot", lambda folder: self.one_shot(searches[0], genotypes), searches[0], *systems[:11])
+        watched = [name for name in self.units if name.startswith("search/")]
+        self.add("operations", lambda folder: self.operations(watched), *watched)
         if self.real is not None:
             for name in systems:
                 self.add(f"real/{Path(name).name}", lambda folder, name=name: self.score_real(folder, name), name)  # type: ignore[misc]
@@ -215,6 +220,11 @@ class Study:
         pairs = [row["one_shot"] for row in rows], [row["trained"] for row in rows]
         return {"rows": rows, "spearman": float(spearmanr(*pairs)[0]), "kendall": float(kendalltau(*pairs)[0])}
 
+    def operations(self, searches: list[str]) -> dict[str, Any]:
+        """Share of kept operations without weights in each cell kind after every epoch of every search."""
+        films = {name: read_film(self.output / name) for name in searches}
+        return {name: {kind: film.parameter_free(kind).tolist() for kind in KINDS} for name, film in films.items()}
+
     def score_real(self, folder: Path, system: str) -> dict[str, Any]:
         """Real spoofs against bona fide speech of speakers that training has not heard."""
         from nas.training.score import open_scorer
@@ -243,6 +253,15 @@ class Study:
         content: dict[str, Any] = json.loads((self.output / name / "unit.json").read_text(encoding="utf-8"))
         return content["found"]
 
+    def results(self, names: list[str]) -> str:
+        """What the finished ones of these units found and cost, and on what, as JSON."""
+        rows = {}
+        for name in filter(self.done, names):
+            unit = json.loads((self.output / name / "unit.json").read_text(encoding="utf-8"))
+            told = {key: unit["environment"][key] for key in ("time", "git", "cpu", "threads", "gpus")}
+            rows[name] = unit["found"] | {key: round(unit[key], 1) for key in ("seconds", "processor_seconds")} | told
+        return json.dumps(rows, indent=1) + "\n"
+
     def done(self, name: str) -> bool:
         return (self.output / name / "unit.json").exists()
 
@@ -269,6 +288,7 @@ def main() -> int:
     parser.add_argument("--scale", choices=SCALES, default="small", help="sizes: small for two cores, paper for a GPU")
     parser.add_argument("--only", action="append", help="names of units, with * and ?; repeatable")
     parser.add_argument("--real", type=Path, help="folder with protocol.txt and flac/ of real bona fide and spoofs")
+    parser.add_argument("--results", type=Path, help="run nothing; write what the finished units found to this JSON")
     parser.add_argument("--list", action="store_true", help="list the units and whether they are done")
     arguments = parser.parse_args()
     study = Study(arguments.corpus, arguments.output.absolute(), arguments.scale, arguments.real)
@@ -280,6 +300,9 @@ def main() -> int:
     try:
         if not chosen:
             raise NasError(f"--only {' '.join(arguments.only)}: there is no such unit; --list shows them")
+        if arguments.results:
+            write_text(arguments.results, study.results(chosen))
+            return 0
         for name in chosen:
             study.run(name)
     except (NasError, OSError) as error:

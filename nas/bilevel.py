@@ -136,7 +136,9 @@ def architecture_step_second_order(
         logits = functional_call(supernet, unrolled, (architecture_batch[0],))
         validation = supernet.output.loss(logits, architecture_batch[1]) + supernet.architecture.penalty()
         architecture = [parameter for parameter in supernet.architecture.parameters() if parameter.requires_grad]
-        for parameter, gradient in zip(architecture, torch.autograd.grad(validation, architecture), strict=True):
+        # A supernet of two cells has no normal cell: its alphas are not asked, and stay.
+        asked = torch.autograd.grad(validation, architecture, allow_unused=True)
+        for parameter, gradient in zip(architecture, asked, strict=True):
             parameter.grad = gradient
     before(validation)
     optimizer.step()

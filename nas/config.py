@@ -213,6 +213,15 @@ class Train(Section):
     """Epochs in a row without a better one after which a training ends; 0 for never."""
     select: Selection = "dev_eer"
     """Which epoch's weights are kept as best: lowest EER (default) or highest accuracy (paper) on development."""
+    average: bool = False
+    """Whether, at the end, the mean of the weights of all epochs that were the best so far is tried too (stochastic
+    weight averaging), and kept as best where it is better on development."""
+
+    @model_validator(mode="after")
+    def _statistics_of_an_average(self) -> Train:
+        if self.average and self.freeze_norms:
+            raise ValueError("average computes the statistics of batch normalisations anew, which freeze_norms keeps")
+        return self
 
 
 class Tune(Section):

@@ -83,6 +83,22 @@ def test_second_order_steps_of_both_implementations_agree() -> None:
         torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=1e-12)
 
 
+@pytest.mark.parametrize("order", ["first", "second"])
+def test_architecture_that_nothing_asks_stays(order: str) -> None:
+    """Two cells are both expand cells."""
+    torch.manual_seed(0)
+    supernet = Supernet(**{**SMALL, "cells": 2}).double()  # type: ignore[arg-type]
+    weights = torch.optim.Adam(supernet.weight_parameters(), 1e-3)
+    architecture = torch.optim.Adam(supernet.architecture.parameters(), 6e-3, weight_decay=1e-3)
+    before = {name: p.detach().clone() for name, p in supernet.architecture.named_parameters()}
+    if order == "first":
+        architecture_step(supernet, architecture, *batch(0))
+    else:
+        architecture_step_second_order(supernet, architecture, weights, batch(0), batch(1))
+    moved = {name for name, p in supernet.architecture.named_parameters() if not torch.equal(p, before[name])}
+    assert moved == {"alpha_expand", "beta_expand"}
+
+
 def test_second_order_needs_adam() -> None:
     supernet, _, architecture = setup("folded")
     optimizer = torch.optim.SGD(supernet.weight_parameters(), 0.1)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import math
 import random
 import shutil
 import signal
@@ -9,6 +11,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -19,6 +22,7 @@ import nas
 from experiments.kill_study import differences
 from nas.errors import Interrupted
 from nas.training.checkpoint import CURRENT, PREVIOUS, Watch, read_checkpoint, write_checkpoint
+from nas.training.run import read_tensors
 
 TOY = ["data.samples=1000", "engine.pictures=0", "engine.checkpoint_minutes=0.0001"]
 
@@ -64,6 +68,37 @@ def test_a_stop_at_any_step_changes_nothing(
         torch.manual_seed(99)  # whatever was drawn in between
         nas.resume(tmp_path / kind, progress=False)
         assert differences(whole / kind, tmp_path / kind) == []
+
+
+def test_weights_are_averaged_over_the_best_epochs_and_survive_a_stop(
+    whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = nas.load_recipe("raw_pcdarts/toy", [*TOY, "train.average=true", "train.epochs=4"])
+    genotype, epochs = whole / "search" / "genotype.json", tmp_path / "epochs"
+    epochs.mkdir()
+
+    def keep(epoch: int, row: dict[str, Any]) -> None:
+        shutil.copy(tmp_path / "whole/checkpoints/last.safetensors", epochs / str(epoch))
+
+    nas.train(recipe, genotype, tmp_path / "whole", progress=False, on_epoch=keep)
+    with open(tmp_path / "whole" / "history.csv", newline="") as stream:
+        ranks = [(float(row["dev_eer"]), float(row["dev_loss"])) for row in csv.DictReader(stream)]
+    best = [n for n, rank in enumerate(ranks) if rank < min(ranks[:n], default=(math.inf, 0))]
+    assert len(best) > 1, "the test needs an average of several epochs"
+    found = read_tensors(tmp_path / "whole/checkpoints/averaged.safetensors")
+    kept = [read_tensors(epochs / str(n + 1)) for n in best]
+    for name, parameter in nas.load(tmp_path / "whole").named_parameters():
+        torch.testing.assert_close(found[name], torch.stack([k[name] for k in kept]).mean(0), msg=name)
+        assert parameter.shape == found[name].shape
+    with monkeypatch.context() as patch:
+        patch.setattr("nas.training.loop.Watch", StopAfter)
+        StopAfter.looks = 20
+        with pytest.raises(Interrupted):
+            nas.train(recipe, genotype, tmp_path / "stopped", progress=False)
+    nas.resume(tmp_path / "stopped", progress=False)
+    assert differences(tmp_path / "whole", tmp_path / "stopped") == []
+    left = read_tensors(tmp_path / "stopped/checkpoints/averaged.safetensors")
+    assert all(torch.equal(left[name], tensor) for name, tensor in found.items())
 
 
 def test_a_finished_run_resumes_to_its_result(whole: Path) -> None:

@@ -38,6 +38,11 @@ def test_a_number_brings_what_it_needs(corpus: Path, tmp_path: Path) -> None:
     study.run("train/searched-0-1")
     assert unit.stat().st_mtime_ns == before
     assert json.loads(unit.read_text())["seconds"] > 0
+    shares = study.operations(["search/mel_fixed-0"])["search/mel_fixed-0"]
+    assert all(len(shares[kind]) == 2 and min(shares[kind]) >= 0 for kind in ("normal", "expand"))
+    results = json.loads(study.results(list(study.units)))
+    assert sorted(results) == ["search/mel_fixed-0", "train/searched-0-1", "tune/mel_fixed"]
+    assert str(tmp_path) not in json.dumps(results)
 
 
 def test_every_system_of_the_study_is_declared(corpus: Path, tmp_path: Path) -> None:

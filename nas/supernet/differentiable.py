@@ -15,7 +15,7 @@ from torch import Tensor
 
 from nas import processes
 from nas.space import LEAKY_SLOPE
-from nas.supernet.folding import Statistics, apply_taps, by_tap, merge, moments, output_statistics
+from nas.supernet.folding import Folded, Statistics, apply_taps, dense, merge, moments
 from nas.supernet.fused import Layout, Weights
 from nas.supernet.passes import halve, pool
 from nas.supernet.per_edge import channel_shuffle
@@ -96,28 +96,25 @@ def _linear(
     """All linear candidates of the J edges leaving a state: one convolution, [B, J, C', T]."""
     kinds, span, frames = layout.kinds, layout.span(source), x.shape[2]
     u = F.leaky_relu(x, LEAKY_SLOPE)
-    shift = u.detach().mean((0, 2)) if given.running is None else torch.zeros_like(u[0, :, 0])
-    synchronised = layout.synchronised and given.running is None
-    shift = processes.average(shift) if synchronised else shift
-    padded = F.pad(u, (kinds.reach, kinds.reach)) - shift[:, None]
-    state = moments(padded, shift, kinds)
-    state = state.across_processes() if synchronised else state
-    taps, gains, moved = [], [], list[Tensor]()
-    bias: Tensor = x.new_zeros(1)
-    for (k, primitive), stacks in zip(kinds.linear, weights, strict=True):
-        stack = by_tap(primitive, [w[span] for w in stacks])
-        if given.running is None:
-            statistics = output_statistics(primitive, stack, state, kinds)
-            moved += [statistics.mean, statistics.variance]
-        else:
-            known = given.running[k]
-            statistics = Statistics(known.mean[span], known.variance[span], known.offset[span])
-        gain = weight[:, k, None] * (statistics.variance + layout.eps).rsqrt()
-        bias = bias - gain * statistics.offset
-        taps.append(stack)
-        gains.append(gain)
-    out = convolve(padded, merge(kinds, taps, gains), [kinds.reach + tap for tap in kinds.taps], frames)
-    return out.unflatten(1, (weight.shape[0], x.shape[1])) + bias[:, :, None], [s.detach() for s in moved]
+    kernels = dense(kinds, [[w[span] for w in stacks] for stacks in weights])
+    chosen = torch.stack([weight[:, k] for k, _ in kinds.linear], dim=1)
+    if given.running is None:
+        shift = u.detach().mean((0, 2))
+        shift = processes.average(shift) if layout.synchronised else shift
+        padded = F.pad(u, (kinds.reach, kinds.reach)) - shift[:, None]
+        state = moments(padded, shift, kinds)
+        folded = Folded.of(kinds, state, kernels, chosen, layout.eps, layout.synchronised)
+        merged, bias, moved = folded.merged, folded.bias, [s.detach() for s in folded.by_primitive()]
+    else:
+        padded, moved = F.pad(u, (kinds.reach, kinds.reach)), []
+        means, variances = (
+            torch.stack([getattr(given.running[k], name)[span].flatten() for k, _ in kinds.linear], dim=1)
+            for name in ("mean", "variance")
+        )
+        gains = chosen.repeat_interleave(x.shape[1], dim=0) * (variances + layout.eps).rsqrt()
+        merged, bias = merge(kinds, kernels, gains), -(gains * means).sum(1)
+    out = convolve(padded, merged, [kinds.reach + tap for tap in kinds.taps], frames)
+    return (out + bias[:, None]).unflatten(1, (weight.shape[0], x.shape[1])), moved
 
 
 def _grouped(
@@ -130,7 +127,7 @@ def _grouped(
     moved = []
     for (k, primitive), stacks in zip(layout.kinds.linear, weights, strict=True):
         half = max(primitive.offsets)
-        y = apply_taps(primitive, by_tap(primitive, [w[span] for w in stacks]), F.pad(u, (half, half)), frames)
+        y = apply_taps(primitive, [w[span] for w in stacks], F.pad(u, (half, half)), frames)
         mean, variance = _statistics(layout, y)
         gain = weight[:, k, None] * (variance + layout.eps).rsqrt()
         term = gain[:, :, None] * y - (gain * mean)[:, :, None]
@@ -147,9 +144,9 @@ def _statistics(layout: Layout, x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def convolve(padded: Tensor, kernels: Tensor, starts: Sequence[int], frames: int) -> Tensor:
-    """Sum over taps of matrix products: padded [B, C', W], kernels [taps, J, C', C'] -> [B, J C', frames]."""
+    """Sum over taps of matrix products: padded [B, C', W], kernels [M, taps, C'] -> [B, M, frames]."""
     terms = [
-        torch.matmul(kernel.flatten(0, 1), padded[:, :, start : start + frames])
-        for kernel, start in zip(kernels, starts, strict=True)
+        torch.matmul(kernel, padded[:, :, start : start + frames])
+        for kernel, start in zip(kernels.unbind(1), starts, strict=True)
     ]
     return sum(terms[1:], start=terms[0])

@@ -3,27 +3,33 @@
 A linear candidate k of an edge is y = W_k * u, u = LeakyReLU(x), then batch normalisation without affine parameters.
 With g_k = a_k / sqrt(var_k + eps) the candidates of an edge sum to ONE convolution,
 
-    sum_k a_k BN_k(W_k * u) = (sum_k g_k W_k) * u - sum_k g_k mean_k,
+    sum_k a_k BN_k(W_k * u) = (sum_k g_k W_k) * u - sum_k g_k mean_k.
 
-and mean_k, var_k follow from the autocorrelations of u, which all edges leaving a state share. Taps are offsets in
-frames; `reach` H is the largest of them.
+One output value is w . v, where v are the n C' values that the n taps read; so over all frames
 
-The frames of a state are shifted by their mean and padded by H on both sides (a padded zero becomes minus the mean),
+    mean = w . mean(v),     var = w^T cov(v) w,
+
+and cov(v) is shared by all edges leaving a state and all primitives of one dilation (a smaller kernel reads the middle
+taps of a larger one). It comes of autocorrelations. The frames of a state are shifted by their mean and padded by the
+reach H of the farthest tap on both sides (a padded zero becomes minus the mean),
 
     p[c, t] = u[c, t] - mean_c,   t = -H ... T + H - 1,   u = 0 outside 0 ... T - 1,
 
 so a convolution of p without padding is that of u with zero padding, minus a constant that batch normalisation takes
-out. The sum of squares of y over ALL frames, p being zero beyond its ends, needs only lags; the frames outside
-0 ... T - 1 are few, are computed, and are taken off:
+out. The sum of p[t + o] p[t + q]^T over ALL t, p being zero beyond its ends, depends on the lag q - o alone; the frames
+outside 0 ... T - 1 are few, and are taken off:
 
-    sum over t in 0 ... T - 1 of y[t]^2  =  sum over taps o, q of  W_o r_{q - o} W_q^T  -  sum over t outside of y[t]^2,
+    sum over t in 0 ... T - 1 of p[t + o] p[t + q]^T  =  r_{q - o}  -  sum over t outside of p[t + o] p[t + q]^T,
     r_d = sum over t of p[t] p[t + d]^T.
+
+Every function is plain tensor operations that autograd can follow; `Folded.backward` is the same gradient by hand.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
 
 import torch
 import torch.nn.functional as F
@@ -41,6 +47,7 @@ class Kinds:
     pools: tuple[tuple[int, Pool], ...]
     identity: tuple[int, ...]
     computed: tuple[int, ...]
+    primitives: int
     taps: tuple[int, ...]
     """Offsets in frames that some linear primitive reads, rising, e.g. (-4, -2, -1, 0, 1, 2, 4)."""
     lags: tuple[int, ...]
@@ -55,6 +62,7 @@ class Kinds:
             pools=tuple((k, p) for k, p in numbered if isinstance(p, Pool)),
             identity=tuple(k for k, p in numbered if isinstance(p, Identity)),
             computed=tuple(k for k, p in numbered if isinstance(p, Computed)),
+            primitives=len(numbered),
             taps=tuple(sorted({tap for _, p in linear for tap in p.offsets})),
             lags=tuple(sorted({abs(q - o) for _, p in linear for o in p.offsets for q in p.offsets})),
         )
@@ -64,9 +72,29 @@ class Kinds:
         """H: frames that the farthest tap looks ahead."""
         return max(self.taps, default=0)
 
+    @cached_property
+    def widest(self) -> dict[int, Linear]:
+        """For each dilation its linear primitive with the largest kernel."""
+        return {p.dilation: p for _, p in sorted(self.linear, key=lambda pair: pair[1].kernel)}
+
+    @cached_property
+    def planes(self) -> tuple[slice, ...]:
+        """Where each linear primitive's taps stand when those of all stand side by side."""
+        ends = [sum(p.kernel for _, p in self.linear[: n + 1]) for n in range(len(self.linear))]
+        return tuple(slice(end - p.kernel, end) for end, (_, p) in zip(ends, self.linear, strict=True))
+
+
+@lru_cache(maxsize=64)
+def _sorting(kinds: Kinds, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
+    """0-1 matrices: which tap [taps, N] and which linear primitive [linear, N] each of the N planes belongs to."""
+    offsets = [offset for _, p in kinds.linear for offset in p.offsets]
+    taps = [[float(offset == tap) for offset in offsets] for tap in kinds.taps]
+    owners = [[float(s.start <= n < s.stop) for n in range(len(offsets))] for s in kinds.planes]
+    return torch.tensor(taps, dtype=dtype, device=device), torch.tensor(owners, dtype=dtype, device=device)
+
 
 @dataclass(frozen=True)
-class StateMoments:
+class Moments:
     """What the statistics of every linear candidate that leaves a state are made of."""
 
     autocorrelations: Tensor
@@ -78,23 +106,9 @@ class StateMoments:
     tail: Tensor
     """The last 2 H frames of p, [B, C', 2 H]."""
     shift: Tensor
-    """The mean that was subtracted, [C']."""
+    """The mean that was subtracted, [C']; it has no gradient, because no result depends on it."""
     count: int
     """Frames in all: B * T."""
-    synchronised: bool = False
-    """Whether sums and count are those of all processes; head and tail never are."""
-
-    def across_processes(self) -> StateMoments:
-        """The moments of all processes' utterances together, where all have shifted by the same mean."""
-        sums = processes.total(torch.cat([self.autocorrelations.flatten(), self.total]))
-        correlations, total = sums.split([self.autocorrelations.numel(), self.total.numel()])
-        return replace(
-            self,
-            autocorrelations=correlations.view_as(self.autocorrelations),
-            total=total,
-            count=self.count * processes.count(),
-            synchronised=True,
-        )
 
 
 def autocorrelations(padded: Tensor, lags: Sequence[int]) -> Tensor:
@@ -105,10 +119,10 @@ def autocorrelations(padded: Tensor, lags: Sequence[int]) -> Tensor:
     )
 
 
-def moments(padded: Tensor, shift: Tensor, kinds: Kinds) -> StateMoments:
+def moments(padded: Tensor, shift: Tensor, kinds: Kinds) -> Moments:
     """Moments of p [B, C', T + 2 H]."""
     reach = kinds.reach
-    return StateMoments(
+    return Moments(
         autocorrelations=autocorrelations(padded, kinds.lags),
         total=padded.sum((0, 2)),
         head=padded[:, :, : 2 * reach],
@@ -119,137 +133,242 @@ def moments(padded: Tensor, shift: Tensor, kinds: Kinds) -> StateMoments:
 
 
 @dataclass(frozen=True)
+class Windows:
+    """Of the n C' values that a kernel of n taps reads, over all frames; tap by tap, C' channels each."""
+
+    covariance: Tensor
+    """[n C', n C']."""
+    mean: Tensor
+    """[n C']."""
+    outside: Tensor
+    """The values at the frames outside 0 ... T - 1 that p reaches, [n C', 4 H B]."""
+
+
+def windows(kinds: Kinds, state: Moments, synchronised: bool) -> tuple[dict[int, Windows], int]:
+    """What the widest kernel of each dilation reads, and how many frames that is; of all processes if asked.
+
+    Processes must hold equally many frames and have shifted them by the same mean; head and tail are each one's own.
+    """
+    lagged = dict(zip(kinds.lags, state.autocorrelations, strict=True))
+    # The ends of p side by side, [C', 2 B, 4 H]: output frame t outside, t = -2 H ... -1 and T ... T + 2 H - 1,
+    # reads at offset o what stands at H + o and the 2 H - 1 frames after it.
+    reach = kinds.reach
+    ends = torch.cat([F.pad(state.head, (2 * reach, 0)), F.pad(state.tail, (0, 2 * reach))]).transpose(0, 1)
+    grams, sums, outsides = [], [], []
+    for dilation, widest in kinds.widest.items():
+        n = widest.kernel
+        starts = [reach + offset for offset in widest.offsets]
+        outside = torch.stack([ends[:, :, start : start + 2 * reach] for start in starts]).flatten(0, 1).flatten(1)
+        # From lag -(n - 1) to n - 1: each row of the block Toeplitz matrix is n neighbours of these.
+        blocks = [lagged[abs(lag) * dilation] for lag in range(1 - n, n)]
+        blocks = [block.t() if lag < 0 else block for lag, block in zip(range(1 - n, n), blocks, strict=True)]
+        rows = [torch.cat(blocks[n - 1 - row : 2 * n - 1 - row], dim=1) for row in range(n)]
+        grams.append(torch.cat(rows).addmm(outside, outside.t(), alpha=-1))
+        sums.append(state.total.repeat(n) - outside.sum(1))
+        outsides.append(outside)
+    count = state.count
+    if synchronised:
+        grams, sums = _totals(grams, sums)
+        count *= processes.count()
+    read = {}
+    for dilation, gram, summed, outside in zip(kinds.widest, grams, sums, outsides, strict=True):
+        mean = summed / count
+        read[dilation] = Windows(torch.addr(gram, mean, mean, beta=1 / count, alpha=-1), mean, outside)
+    return read, count
+
+
+def _totals(matrices: list[Tensor], vectors: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+    """Sums over all processes, in one exchange."""
+    tensors = [*matrices, *vectors]
+    parts = processes.total(torch.cat([t.flatten() for t in tensors])).split([t.numel() for t in tensors])
+    tensors = [part.view_as(t) for part, t in zip(parts, tensors, strict=True)]
+    return tensors[: len(matrices)], tensors[len(matrices) :]
+
+
+def narrowed(kinds: Kinds, primitive: Linear, channels: int) -> tuple[int, slice]:
+    """The dilation whose windows hold what a linear primitive reads, and where: the middle taps."""
+    taken = (kinds.widest[primitive.dilation].kernel - primitive.kernel) // 2
+    return primitive.dilation, slice(taken * channels, (taken + primitive.kernel) * channels)
+
+
+def dense(kinds: Kinds, weights: Sequence[Sequence[Tensor]]) -> Tensor:
+    """The dense kernels of all linear primitives of J edges, side by side: [J C', N, C'] (output, plane, input).
+
+    Args:
+        kinds: of the space.
+        weights: of each linear primitive, stacked over the edges: [J, C', C', taps], or depthwise [J, C', 1, taps] and
+            pointwise [J, C', C', 1].
+    """
+    parts = []
+    for (_, primitive), stack in zip(kinds.linear, weights, strict=True):
+        if primitive.depthwise:
+            depthwise, pointwise = stack[0].squeeze(2), stack[1].squeeze(3)
+            parts.append(depthwise.transpose(1, 2).unsqueeze(1) * pointwise.unsqueeze(2))
+        else:
+            parts.append(stack[0].transpose(2, 3))
+    return torch.cat(parts, dim=2).flatten(0, 1)
+
+
+def dense_backward(kinds: Kinds, weights: Sequence[Sequence[Tensor]], gradient: Tensor) -> list[Tensor]:
+    """Gradients of the weights of `dense`, in their order, from that of its kernels."""
+    found = []
+    for (_, primitive), planes, stack in zip(kinds.linear, kinds.planes, weights, strict=True):
+        part = gradient[:, planes].unflatten(0, (stack[0].shape[0], -1))
+        if primitive.depthwise:
+            depthwise, pointwise = stack[0].squeeze(2), stack[1].squeeze(3)
+            found.append((part * pointwise.unsqueeze(2)).sum(1).transpose(1, 2).unsqueeze(2))
+            found.append((part * depthwise.transpose(1, 2).unsqueeze(1)).sum(2).unsqueeze(3))
+        else:
+            found.append(part.transpose(2, 3))
+    return found
+
+
+def merge(kinds: Kinds, kernels: Tensor, gains: Tensor) -> Tensor:
+    """One kernel per edge out of all linear candidates: kernels [M, N, C'], gains [M, linear] -> [M, taps, C']."""
+    taps, owners = _sorting(kinds, kernels.dtype, kernels.device)
+    return torch.bmm(taps * (gains @ owners).unsqueeze(1), kernels)
+
+
+@dataclass(frozen=True)
 class Statistics:
-    """Mean (of the output on u) and biased variance per edge and channel, [J, C'] each; `offset` is the mean on p."""
+    """Mean (of the output on u) and biased variance per edge and channel; `offset` is the mean on p."""
 
     mean: Tensor
     variance: Tensor
     offset: Tensor
 
 
-def by_tap(primitive: Linear, weights: Sequence[Tensor]) -> tuple[Tensor, ...]:
-    """Weights of J edges with the taps first, contiguous: dense [taps, J, C', C'], or depthwise [taps, J, C'] and
-    pointwise [J, C', C']."""
+@dataclass(frozen=True)
+class Folded:
+    """The linear candidates of the J edges that leave one state, as one convolution; M = J C'."""
+
+    kinds: Kinds
+    kernels: Tensor
+    """Dense kernels of the candidates, [M, N, C']."""
+    read: dict[int, Windows]
+    count: int
+    images: tuple[Tensor, ...]
+    """Covariance times kernel, of each primitive [M, n C']."""
+    roots: Tensor
+    """1 / sqrt(var + eps), [M, linear]; zero where the variance was rounded to less than nothing."""
+    statistics: Statistics
+    """[M, linear] each."""
+    gains: Tensor
+    """[M, linear]."""
+    merged: Tensor
+    """[M, taps, C']."""
+    bias: Tensor
+    """[M]."""
+
+    @classmethod
+    def of(
+        cls, kinds: Kinds, state: Moments, kernels: Tensor, weight: Tensor, eps: float, synchronised: bool
+    ) -> Folded:
+        """Fold.
+
+        Args:
+            kinds: of the space.
+            state: moments of the state.
+            kernels: [M, N, C'], of `dense`.
+            weight: b * a of each linear primitive at each edge, [J, linear].
+            eps: of batch normalisation.
+            synchronised: whether statistics are those of all processes' utterances.
+        """
+        channels = kernels.shape[2]
+        read, count = windows(kinds, state, synchronised)
+        images, variances, means = [], [], []
+        for (_, primitive), planes in zip(kinds.linear, kinds.planes, strict=True):
+            dilation, part = narrowed(kinds, primitive, channels)
+            kernel, window = kernels[:, planes].flatten(1), read[dilation]
+            image = kernel @ window.covariance[part, part]
+            mean = window.mean[part]
+            images.append(image)
+            variances.append((image * kernel).sum(1))
+            means.append(kernel @ torch.stack([mean, mean + state.shift.repeat(primitive.kernel)], dim=1))
+        variance = torch.stack(variances, dim=1).clamp_min(0)
+        offset, mean = torch.stack(means, dim=1).unbind(2)
+        roots = (variance + eps).rsqrt()
+        gains = weight.repeat_interleave(channels, dim=0) * roots
+        return cls(
+            kinds, kernels, read, count, tuple(images), roots, Statistics(mean, variance, offset), gains,
+            merge(kinds, kernels, gains), -(gains * offset).sum(1),
+        )  # fmt: skip
+
+    def by_primitive(self) -> list[Tensor]:
+        """Mean and variance of each linear primitive in turn, [J, C'] each."""
+        pair = torch.stack([self.statistics.mean.t(), self.statistics.variance.t()], dim=1).contiguous()
+        return list(pair.unflatten(2, (-1, self.kernels.shape[2])).flatten(0, 1).unbind())
+
+    def backward(
+        self, merged: Tensor, bias: Tensor, weights: bool, state: bool, synchronised: bool
+    ) -> tuple[Tensor, Tensor | None, list[Tensor] | None]:
+        """From the gradients of `merged` and `bias` those of `weight` and, as asked, of `kernels` and of the state.
+
+        Returns:
+            [J, linear]; [M, N, C'] or None; None or those of autocorrelations, total, head and tail.
+        """
+        kinds, kernels, gains = self.kinds, self.kernels, self.gains
+        channels = kernels.shape[2]
+        taps, owners = _sorting(kinds, kernels.dtype, kernels.device)
+        by_plane = torch.bmm(merged, kernels.transpose(1, 2)) * taps
+        dgains = by_plane.sum(1) @ owners.t() - bias[:, None] * self.statistics.offset
+        doffset = -gains * bias[:, None]
+        # A variance that was clamped has no gradient.
+        dvariance = -0.5 * dgains * gains * self.roots.square() * (self.statistics.variance > 0)
+        dweight = (dgains * self.roots).unflatten(0, (-1, channels)).sum(1)
+        dkernels = torch.bmm((taps * (gains @ owners).unsqueeze(1)).transpose(1, 2), merged) if weights else None
+        dread = {d: (torch.zeros_like(w.covariance), torch.zeros_like(w.mean)) for d, w in self.read.items()}
+        for n, ((_, primitive), planes) in enumerate(zip(kinds.linear, kinds.planes, strict=True)):
+            dilation, part = narrowed(kinds, primitive, channels)
+            kernel, slope = kernels[:, planes].flatten(1), dvariance[:, n, None]
+            if dkernels is not None:
+                own = dkernels[:, planes]
+                own.addcmul_(self.images[n].view_as(own), 2 * slope.unsqueeze(2))
+                own.addcmul_(self.read[dilation].mean[part].view(1, -1, channels), doffset[:, n, None, None])
+            if state:
+                dcovariance, dmean = dread[dilation]
+                dcovariance[part, part].addmm_(kernel.t(), slope * kernel)
+                dmean[part].addmv_(kernel.t(), doffset[:, n])
+        return dweight, dkernels, self._state_backward(dread, synchronised) if state else None
+
+    def _state_backward(self, dread: dict[int, tuple[Tensor, Tensor]], synchronised: bool) -> list[Tensor]:
+        """Gradients of autocorrelations, total, head and tail from those of covariances and means."""
+        kinds, reach, channels = self.kinds, self.kinds.reach, self.kernels.shape[2]
+        grams, sums = [], []
+        for (dcovariance, dmean), window in zip(dread.values(), self.read.values(), strict=True):
+            # Both are symmetric: cov = gram / count - mean mean^T.
+            sums.append(torch.addmv(dmean, dcovariance, window.mean, alpha=-2) / self.count)
+            grams.append(dcovariance / self.count)
+        if synchronised:
+            grams, sums = _totals(grams, sums)
+        lagged: dict[int, list[Tensor]] = {lag: [] for lag in kinds.lags}
+        utterances = next(iter(self.read.values())).outside.shape[1] // max(2 * reach, 1)
+        ends = grams[0].new_zeros(channels, utterances, 4 * reach)
+        total = torch.zeros_like(sums[0][:channels])
+        for (dilation, widest), gram, summed in zip(kinds.widest.items(), grams, sums, strict=True):
+            blocks = gram.view(widest.kernel, channels, widest.kernel, channels)
+            for n in range(widest.kernel):
+                block = torch.diagonal(blocks, n, 0, 2).sum(2)
+                lagged[n * dilation].append(2 * block if n else block)
+            total += summed.view(-1, channels).sum(0)
+            outside = -torch.addmm(summed[:, None], gram, self.read[dilation].outside, alpha=2)
+            parts = outside.view(widest.kernel, channels, utterances, 2 * reach)
+            for offset, part in zip(widest.offsets, parts, strict=True):
+                ends[:, :, reach + offset : 3 * reach + offset] += part
+        head, tail = ends.transpose(0, 1).chunk(2)
+        correlations = torch.stack([sum(terms[1:], start=terms[0]) for terms in lagged.values()])
+        return [correlations, total, head[:, :, 2 * reach :], tail[:, :, : 2 * reach]]
+
+
+def apply_taps(primitive: Linear, weights: Sequence[Tensor], padded: Tensor, frames: int) -> Tensor:
+    """The candidate's convolution itself on [B, C', frames + 2 h], h its reach, for J edges: [B, J, C', frames]."""
+    views = [padded[:, :, n * primitive.dilation :][:, :, :frames] for n in range(primitive.kernel)]
     if primitive.depthwise:
-        return weights[0].squeeze(2).permute(2, 0, 1).contiguous(), weights[1].squeeze(3)
-    return (weights[0].permute(3, 0, 1, 2).contiguous(),)
-
-
-def output_statistics(primitive: Linear, taps: Sequence[Tensor], state: StateMoments, kinds: Kinds) -> Statistics:
-    """Statistics of a linear candidate of J edges that leave one state.
-
-    Args:
-        primitive: the candidate.
-        taps: its weights, `by_tap`.
-        state: moments of the state.
-        kinds: of the space.
-    """
-    lagged = dict(zip(kinds.lags, state.autocorrelations, strict=True))
-    count, half = len(primitive.offsets), primitive.kernel // 2
-    # Pairs of taps that are n taps apart share a lag; the pairs (o, q) and (q, o) contribute the same.
-    if primitive.depthwise:
-        # The covariance of what the depthwise convolution gives, D r D^T, is made by elementwise products alone.
-        depthwise, pointwise = taps
-        inner: Tensor | None = None
-        for n in range(count):
-            pairs = torch.einsum("tjc,tjd->jcd", depthwise[: count - n], depthwise[n:])
-            term = pairs * lagged[n * primitive.dilation]
-            # Only the diagonal of P (.) P^T is wanted, where a matrix and its transpose count alike.
-            term = 2 * term if n else term
-            inner = term if inner is None else inner + term
-        assert inner is not None
-        square = ((pointwise @ inner) * pointwise).sum(2)
-        summed = pointwise * depthwise.sum(0).unsqueeze(1)
-    else:
-        kernel = taps[0]
-        terms = []
-        for n in range(count):
-            through = kernel[: count - n].flatten(0, 2) @ lagged[n * primitive.dilation]
-            term = (through.view_as(kernel[n:]) * kernel[n:]).sum((0, 3))
-            terms.append(2 * term if n else term)
-        square = sum(terms[1:], start=terms[0])
-        summed = kernel.sum(0)
-    outside = _outside(primitive, taps, state, kinds.reach, half * primitive.dilation)
-    around = torch.stack([outside.sum((0, 3)), outside.square().sum((0, 3))])
-    around = processes.total(around) if state.synchronised else around
-    offset = (summed @ state.total - around[0]) / state.count
-    square = square - around[1]
-    variance = (square / state.count - offset.square()).clamp_min(0)
-    return Statistics(mean=offset + summed @ state.shift, variance=variance, offset=offset)
-
-
-def _outside(primitive: Linear, taps: Sequence[Tensor], state: StateMoments, reach: int, half: int) -> Tensor:
-    """Outputs at the frames before 0 and after T - 1 that p reaches, [2 B, J, C', H + h], h the primitive's reach."""
-    kept = reach + half
-    before = F.pad(state.head, (2 * half, 0))[:, :, : kept + 2 * half]
-    after = F.pad(state.tail, (0, 2 * half))[:, :, 2 * reach - kept :]
-    return apply_taps(primitive, taps, torch.cat([before, after]), kept)
-
-
-def apply_taps(primitive: Linear, taps: Sequence[Tensor], padded: Tensor, frames: int) -> Tensor:
-    """The candidate's convolution itself on [B, C', frames + 2 h], for J edges: [B, J, C', frames]."""
-    windows = [padded[:, :, n * primitive.dilation :][:, :, :frames] for n in range(primitive.kernel)]
-    if primitive.depthwise:
-        depthwise, pointwise = taps
-        terms = [depthwise[n][:, :, None] * window.unsqueeze(1) for n, window in enumerate(windows)]
+        depthwise, pointwise = weights[0].squeeze(2), weights[1].squeeze(3)
+        terms = [depthwise[:, :, n, None] * view.unsqueeze(1) for n, view in enumerate(views)]
         return torch.matmul(pointwise, sum(terms[1:], start=terms[0]))
-    kernel = taps[0]
-    flat = kernel.permute(1, 2, 0, 3).flatten(2).flatten(0, 1)
-    return torch.matmul(flat, torch.cat(windows, dim=1)).unflatten(1, tuple(kernel.shape[1:3]))
+    kernel = weights[0].transpose(2, 3).flatten(2).flatten(0, 1)
+    return torch.matmul(kernel, torch.cat(views, dim=1)).unflatten(1, tuple(weights[0].shape[:2]))
 
 
-def merge(kinds: Kinds, taps: Sequence[Sequence[Tensor]], gains: Sequence[Tensor]) -> Tensor:
-    """One kernel per edge out of all linear candidates, tap by tap: [taps, J, C', C'].
-
-    Args:
-        kinds: of the space.
-        taps: weights of each linear primitive, `by_tap`.
-        gains: g_k of each, [J, C'].
-    """
-    planes: dict[int, list[Tensor]] = {tap: [] for tap in kinds.taps}
-    for (_, primitive), stack, gain in zip(kinds.linear, taps, gains, strict=True):
-        scaled = stack[-1] * gain[:, :, None]
-        for n, offset in enumerate(primitive.offsets):
-            planes[offset].append(scaled * stack[0][n].unsqueeze(1) if primitive.depthwise else scaled[n])
-    return torch.stack([sum(terms[1:], start=terms[0]) for terms in planes.values()])
-
-
-def fold_edges(
-    kinds: Kinds,
-    state: StateMoments,
-    weights: Sequence[Sequence[Tensor]],
-    a: Tensor,
-    b: Tensor,
-    eps: float,
-) -> tuple[Tensor, Tensor, Tensor, list[Tensor]]:
-    """Everything that the J edges leaving one state need once its moments are known.
-
-    Args:
-        kinds: of the space.
-        state: moments of the state.
-        weights: of each linear primitive, stacked over the edges: [J, C', C', taps], or depthwise [J, C', 1, taps] and
-            pointwise [J, C', C', 1].
-        a: weights of the primitives, [J, K].
-        b: weights of the edges, [J].
-        eps: of batch normalisation.
-
-    Returns:
-        Merged kernels [taps, J, C', C'] and biases [J, C'] of the convolutions; weights b * a of the identity and of
-        each pool, [J, 1 + pools]; and per linear primitive the mean and the variance of its outputs, [J, C'] each.
-    """
-    weight = a * b[:, None]
-    identity = weight[:, list(kinds.identity)].sum(1, keepdim=True)
-    scales = torch.cat([identity, weight[:, [k for k, _ in kinds.pools]]], dim=1)
-    empty = state.shift.new_zeros(0)
-    if not kinds.linear:
-        return empty, empty, scales, []
-    taps, gains, moved = [], [], []
-    bias: Tensor = state.shift.new_zeros(1)
-    for (k, primitive), stack in zip(kinds.linear, weights, strict=True):
-        taps.append(by_tap(primitive, stack))
-        statistics = output_statistics(primitive, taps[-1], state, kinds)
-        gain = weight[:, k, None] * (statistics.variance + eps).rsqrt()
-        bias = bias - gain * statistics.offset
-        gains.append(gain)
-        moved += [statistics.mean, statistics.variance]
-    return merge(kinds, taps, gains), bias, scales, moved
+__all__ = ["Folded", "Kinds", "Moments", "Statistics", "Windows", "apply_taps", "autocorrelations", "dense", "moments"]

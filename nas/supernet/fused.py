@@ -2,8 +2,8 @@
 
 Autograd would store every shifted view, pool and weighted sum. Here a cell keeps its states and what its convolutions
 read, the matrix products run over whole states at once, and the backward pass visits each state once, when the
-gradients of all its targets are known. The small mathematics of `folding.py` (statistics -> gains -> merged kernels)
-stays with autograd, on tensors of C' x C'.
+gradients of all its targets are known. The mathematics on tensors of C' x C' (statistics -> gains -> merged kernels) is
+in `folding.py`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from torch import Tensor
 from nas import processes
 from nas.space import Pool, SearchSpace
 from nas.supernet import native, passes
-from nas.supernet.folding import Kinds, StateMoments, Statistics, autocorrelations, fold_edges
+from nas.supernet.folding import Folded, Kinds, Moments, autocorrelations, dense, dense_backward
 
 Weights = tuple[tuple[Tensor, ...], ...]
 """For each linear primitive its convolutions' weights, stacked over edges."""
@@ -86,19 +86,6 @@ def chosen(name: str, layout: Layout, x: Tensor) -> Callable[..., Any]:
 
 
 @dataclass
-class Leaves:
-    """The small mathematics of the edges leaving one state: leaf tensors in, graph between, outputs."""
-
-    moments: list[Tensor]
-    a: Tensor
-    b: Tensor
-    weights: list[Tensor]
-    merged: Tensor
-    bias: Tensor
-    scales: Tensor
-
-
-@dataclass
 class Tape:
     """What the backward pass of a cell reads."""
 
@@ -106,28 +93,31 @@ class Tape:
     """p of every state with edges leaving, [B, S, C', T + 4 H]."""
     nodes: Tensor
     """States of the intermediate nodes, [B, N, C, T]."""
-    leaves: list[Leaves] = field(default_factory=list)
+    folded: list[Folded | None] = field(default_factory=list)
+    """Per state the linear candidates of the edges that leave it, where there are any."""
+    scales: list[Tensor] = field(default_factory=list)
+    """Per state the weights b * a of the identity and of each pool, [J, 1 + pools]."""
     pool_means: list[Tensor] = field(default_factory=list)
     pool_scales: list[Tensor] = field(default_factory=list)
 
 
-def run(
-    layout: Layout, x0: Tensor, x1: Tensor, a: Tensor, b: Tensor, weights: Weights, needs: dict[str, bool]
-) -> tuple[Tensor, Tape, list[Tensor]]:
-    """The forward pass, outside autograd but for the small mathematics.
+def run(layout: Layout, x0: Tensor, x1: Tensor, a: Tensor, b: Tensor, weights: Weights) -> tuple[Any, ...]:
+    """The forward pass, outside autograd.
 
     Returns:
         Nodes after max-pool 2, [B, N C, T // 2]; the tape; per state the means and variances of its candidates:
         of linear primitives [linear, J, C'] each, of pools [pools, C'] each.
     """
-    reach, active, nodes = layout.kinds.reach, layout.active, layout.nodes
+    kinds, reach, active, nodes = layout.kinds, layout.kinds.reach, layout.active, layout.nodes
     batch, channels, frames = x0.shape
     padded = x0.new_empty(batch, nodes + 1, active, frames + 4 * reach)
     states = x0.new_empty(batch, nodes, channels, frames)
     tape = Tape(padded, states)
     statistics: list[Tensor] = []
+    kernels = dense(kinds, weights) if kinds.linear else x0.new_zeros(0)
+    shared = a * b[:, None]
     for source in range(nodes + 1):
-        x = (x0, x1)[source] if source < 2 else states[:, source - 2]
+        x, span = (x0, x1)[source] if source < 2 else states[:, source - 2], layout.span(source)
         prepare = chosen("prepare", layout, x0)
         shift, means, variances = prepare(x[:, :active], padded[:, source], layout.pools, reach)
         if layout.synchronised:
@@ -137,43 +127,30 @@ def run(
             padded[:, source, :, reach : frames + 3 * reach] += (own - shift)[:, None]
         tape.pool_means.append(means)
         tape.pool_scales.append((variances + layout.eps).rsqrt())
-        leaves, moved = fold(layout, source, padded[:, source], shift, frames, a, b, weights, needs)
-        tape.leaves.append(leaves)
-        statistics += [*moved, means, variances]
+        identity = shared.new_zeros(shared[span].shape[0]) + sum(shared[span, k] for k in kinds.identity)
+        tape.scales.append(torch.stack([identity, *(shared[span, k] for k, _ in kinds.pools)], dim=1))
+        folded = _fold(layout, padded[:, source], shift, frames, kernels, shared, span) if kinds.linear else None
+        tape.folded.append(folded)
+        statistics += [*(folded.by_primitive() if folded else []), means, variances]
         if source >= 1:
             _node(layout, source - 1, x0, x1, tape, b)
     return chosen("halve", layout, x0)(states.flatten(1, 2)), tape, statistics
 
 
-def fold(
-    layout: Layout,
-    source: int,
-    padded: Tensor,
-    shift: Tensor,
-    frames: int,
-    a: Tensor,
-    b: Tensor,
-    weights: Weights,
-    needs: dict[str, bool],
-) -> tuple[Leaves, list[Tensor]]:
-    """Statistics, merged kernels and biases of the edges that leave one state, with a graph where it is needed."""
-    kinds, reach, span = layout.kinds, layout.kinds.reach, layout.span(source)
+def _fold(
+    layout: Layout, padded: Tensor, shift: Tensor, frames: int, kernels: Tensor, shared: Tensor, span: slice
+) -> Folded:
+    """Statistics, merged kernels and biases of the edges that leave one state."""
+    kinds, reach, active = layout.kinds, layout.kinds.reach, layout.active
     inner = padded[:, :, reach : reach + frames + 2 * reach]
     batch = padded.shape[0]
     # The shifted frames sum to zero; what is left of p are its 2 H padded frames of minus the mean.
     total = inner.sum((0, 2)) if layout.synchronised else shift * (-2.0 * reach * batch)
-    correlations = autocorrelations(inner, kinds.lags) if kinds.linear else padded.new_zeros(0)
-    moments = [correlations, total, inner[:, :, : 2 * reach], inner[:, :, frames:]]
-    moments = [moment.detach().requires_grad_(needs[f"x{min(source, 2)}"]) for moment in moments]
-    leaf_a, leaf_b = (t[span].detach().requires_grad_(needs["architecture"]) for t in (a, b))
-    leaf_weights = tuple(tuple(w[span].detach().requires_grad_(needs["weights"]) for w in ws) for ws in weights)
-    with torch.enable_grad():
-        correlations, total, head, tail = moments
-        state = StateMoments(correlations, total, head, tail, shift, batch * frames)
-        state = state.across_processes() if layout.synchronised else state
-        merged, bias, scales, moved = fold_edges(kinds, state, leaf_weights, leaf_a, leaf_b, layout.eps)
-    flat = [weight for stack in leaf_weights for weight in stack]
-    return Leaves(moments, leaf_a, leaf_b, flat, merged, bias, scales), [s.detach() for s in moved]
+    correlations = autocorrelations(inner, kinds.lags)
+    state = Moments(correlations, total, inner[:, :, : 2 * reach], inner[:, :, frames:], shift, batch * frames)
+    weight = torch.stack([shared[span, k] for k, _ in kinds.linear], dim=1)
+    own = kernels[span.start * active : span.stop * active]
+    return Folded.of(kinds, state, own, weight, layout.eps, layout.synchronised)
 
 
 def _node(layout: Layout, node: int, x0: Tensor, x1: Tensor, tape: Tape, b: Tensor) -> None:
@@ -183,26 +160,29 @@ def _node(layout: Layout, node: int, x0: Tensor, x1: Tensor, tape: Tape, b: Tens
     sources = node + 2
     # Position of this node among the targets of each source: all nodes for the two inputs, then one less each.
     slots = [node - max(0, source - 1) for source in range(sources)]
-    leaves = [(tape.leaves[source], slot) for source, slot in enumerate(slots)]
-    with torch.no_grad():
-        bias = torch.stack([leaf.bias[slot] for leaf, slot in leaves]).sum(0) if kinds.linear else x0.new_zeros(active)
+    # Its rows among those of the edges that leave a source.
+    rows = [slice(slot * active, (slot + 1) * active) for slot in slots]
+    leaving = [(folded, part) for folded, part in zip(tape.folded, rows, strict=False) if folded]
+    if leaving:
+        bias = torch.stack([folded.bias[part] for folded, part in leaving]).sum(0)
         out = bias[None, :, None].expand(batch, active, frames).contiguous()
-        if kinds.linear:
-            merged = torch.cat([leaf.merged[:, slot] for leaf, slot in leaves], dim=2)
-            u = tape.padded[:, :sources].flatten(1, 2)
-            for kernel, tap in zip(merged, kinds.taps, strict=True):
-                start = 2 * reach + tap
-                add_product(out, kernel, u[:, :, start : start + frames], layout.product)
-        chosen("mix_node", layout, x0)(
-            out,
-            [x0, x1, *tape.nodes[:, :node].unbind(1)],
-            torch.stack([leaf.scales[slot] for leaf, slot in leaves]),
-            torch.stack(tape.pool_means[:sources]),
-            torch.stack(tape.pool_scales[:sources]),
-            torch.stack([b[layout.span(source)][slot] for source, slot in enumerate(slots)]),
-            tape.nodes[:, node],
-            layout.pools,
-        )
+        merged = torch.stack([folded.merged[part] for folded, part in leaving], dim=2)
+        u = tape.padded[:, :sources].flatten(1, 2)
+        for n, tap in enumerate(kinds.taps):
+            start = 2 * reach + tap
+            add_product(out, merged[:, n].flatten(1), u[:, :, start : start + frames], layout.product)
+    else:
+        out = x0.new_zeros(batch, active, frames)
+    chosen("mix_node", layout, x0)(
+        out,
+        [x0, x1, *tape.nodes[:, :node].unbind(1)],
+        torch.stack([scales[slot] for scales, slot in zip(tape.scales, slots, strict=False)]),
+        torch.stack(tape.pool_means[:sources]),
+        torch.stack(tape.pool_scales[:sources]),
+        torch.stack([b[layout.span(source)][slot] for source, slot in enumerate(slots)]),
+        tape.nodes[:, node],
+        layout.pools,
+    )
 
 
 def add_product(out: Tensor, matrix: Tensor, x: Tensor, dtype: torch.dtype | None) -> None:
@@ -219,7 +199,9 @@ def run_backward(
     tape: Tape,
     x0: Tensor,
     x1: Tensor,
+    a: Tensor,
     b: Tensor,
+    weights: Weights,
     needs: dict[str, bool],
 ) -> tuple[list[Tensor | None], Tensor | None, Tensor | None, list[Tensor] | None]:
     """Gradients of x0 and x1 (a list), a, b and the weights, from that of the pooled nodes [B, N C, T // 2]."""
@@ -233,30 +215,32 @@ def run_backward(
     inputs: list[Tensor | None] = [None, None]
     da: list[Tensor] = []
     db: list[Tensor] = []
-    dweights: list[list[Tensor]] = []
+    dkernels: list[Tensor] = []
     for state in range(nodes + 1, -1, -1):
         x = (x0, x1)[state] if state < 2 else states[:, state - 2]
         full = chosen("halve_backward", layout, x)(pooled[:, state - 2], x) if state >= 2 else None
         if state < nodes + 1:
             first = max(0, state - 1)
-            leaves, means, scales = tape.leaves[state], tape.pool_means[state], tape.pool_scales[state]
+            folded, means, scales = tape.folded[state], tape.pool_means[state], tape.pool_scales[state]
             targets, rest = inner[:, first:], bypasses[:, first:]
             products, sums, direct = chosen("project", layout, x)(x, targets, means, scales, rest, layout.pools)
-            small = _small_backward(layout, leaves, tape.padded[:, state], mixes[:, first:], products, sums, needs)
+            span, asked = layout.span(state), needs[f"x{min(state, 2)}"]
+            dweight, kernel, dmoments = _fold_backward(
+                layout, folded, tape.padded[:, state], mixes[:, first:], products, sums, needs["weights"], asked
+            )
             if needs["architecture"]:
-                da.insert(0, small[0])
-                db.insert(0, small[1] + direct)
-            if needs["weights"]:
-                dweights.insert(0, small[2])
-            if not needs[f"x{min(state, 2)}"]:
+                da.insert(0, dweight * b[span, None])
+                db.insert(0, (dweight * a[span]).sum(1) + direct)
+            if kernel is not None:
+                dkernels.insert(0, kernel)
+            if not asked:
                 continue
             full = torch.zeros_like(x) if full is None else full
-            du = _states_backward(layout, leaves, tape.padded[:, state], mixes[:, first:], small[3], frames)
+            du = _states_backward(layout, folded, tape.padded[:, state], mixes[:, first:], dmoments, frames)
             if layout.synchronised:
                 products, sums = processes.average_all([products, sums])
             chosen("collect", layout, x)(
-                x, du, targets, leaves.scales.detach(), products, sums, means, scales, rest,
-                b[layout.span(state)], full, layout.pools,
+                x, du, targets, tape.scales[state], products, sums, means, scales, rest, b[span], full, layout.pools,
             )  # fmt: skip
         assert full is not None
         if state >= 2:
@@ -268,72 +252,72 @@ def run_backward(
                 )
         else:
             inputs[state] = full
-    joined = [torch.cat(stack) for stack in zip(*dweights, strict=True)] if dweights else None
+    joined = dense_backward(layout.kinds, weights, torch.cat(dkernels)) if dkernels else None
     return inputs, torch.cat(da) if da else None, torch.cat(db) if db else None, joined
 
 
-def _small_backward(
+def _fold_backward(
     layout: Layout,
-    leaves: Leaves,
+    folded: Folded | None,
     padded: Tensor,
     mixes: Tensor,
     products: Tensor,
     sums: Tensor,
-    needs: dict[str, bool],
-) -> tuple[Tensor, Tensor, list[Tensor], list[Tensor]]:
-    """Through merged kernels, biases and weights of one state's edges: gradients of a, b, weights and moments."""
+    weights: bool,
+    state: bool,
+) -> tuple[Tensor, Tensor | None, list[Tensor] | None]:
+    """Through scales, merged kernels and biases of one state's edges: gradients of b * a [J, K] and, as asked, of the
+    dense kernels and of the moments."""
     kinds, reach = layout.kinds, layout.kinds.reach
     targets, frames = mixes.shape[1], mixes.shape[3] - 2 * reach
-    outputs, gradients = [leaves.scales], [products.sum(2)]
-    if kinds.linear:
-        dtype = layout.product or padded.dtype
-        y, low = mixes[..., reach : reach + frames].flatten(1, 2).to(dtype), padded.to(dtype)
-        merged = torch.stack(
-            [
-                torch.bmm(y, low[:, :, 2 * reach + tap : 2 * reach + tap + frames].transpose(1, 2)).sum(0)
-                for tap in kinds.taps
-            ]
-        )
-        outputs += [leaves.merged, leaves.bias]
-        gradients += [merged.to(padded.dtype).unflatten(1, (targets, layout.active)), sums]
-    pairs = [(o, g) for o, g in zip(outputs, gradients, strict=True) if o.requires_grad]
-    inputs = [leaves.a, leaves.b, *leaves.weights, *leaves.moments]
-    asked = [t for t in inputs if t.requires_grad]
-    found: dict[int, Tensor] = {}
-    if pairs and asked:
-        results = torch.autograd.grad(
-            [o for o, _ in pairs], asked, [g for _, g in pairs], retain_graph=True, allow_unused=True
-        )
-        found = {
-            id(t): torch.zeros_like(t) if result is None else result for t, result in zip(asked, results, strict=True)
-        }
-    a, b = (found.get(id(t), t) for t in (leaves.a, leaves.b))
-    return a, b, [found.get(id(t), t) for t in leaves.weights], [found.get(id(t), t) for t in leaves.moments]
+    dscales = products.sum(2)
+    dweight = products.new_zeros(targets, kinds.primitives)
+    for k in kinds.identity:
+        dweight[:, k] = dscales[:, 0]
+    for n, (k, _) in enumerate(kinds.pools):
+        dweight[:, k] = dscales[:, 1 + n]
+    if folded is None:
+        return dweight, None, None
+    dtype = layout.product or padded.dtype
+    y, low = mixes[..., reach : reach + frames].flatten(1, 2).to(dtype), padded.to(dtype)
+    views = [low[:, :, 2 * reach + tap : 2 * reach + tap + frames] for tap in kinds.taps]
+    merged = torch.stack([torch.bmm(y, view.transpose(1, 2)).sum(0) for view in views], dim=1)
+    linear, kernels, moments = folded.backward(
+        merged.to(padded.dtype), sums.flatten(), weights, state, layout.synchronised
+    )
+    for n, (k, _) in enumerate(kinds.linear):
+        dweight[:, k] = linear[:, n]
+    return dweight, kernels, moments
 
 
 def _states_backward(
-    layout: Layout, leaves: Leaves, padded: Tensor, mixes: Tensor, moments: list[Tensor], frames: int
+    layout: Layout,
+    folded: Folded | None,
+    padded: Tensor,
+    mixes: Tensor,
+    moments: list[Tensor] | None,
+    frames: int,
 ) -> Tensor:
     """Gradient of LeakyReLU(x) [B, C', T]: through the merged convolutions and through the statistics."""
     kinds, reach = layout.kinds, layout.kinds.reach
     batch = padded.shape[0]
-    correlations, total, head, tail = moments
-    if not kinds.linear:
+    if folded is None or moments is None:
         return padded.new_zeros(batch, layout.active, frames)
+    correlations, total, head, tail = moments
     out = total[None, :, None].expand(batch, -1, frames).contiguous()
     y = mixes.flatten(1, 2)
-    for kernel, tap in zip(leaves.merged.detach(), kinds.taps, strict=True):
+    for n, tap in enumerate(kinds.taps):
         start = reach - tap
-        add_product(out, kernel.flatten(0, 1).t(), y[:, :, start : start + frames], layout.product)
+        add_product(out, folded.merged[:, n].t(), y[:, :, start : start + frames], layout.product)
     for matrix, lag in zip(correlations, kinds.lags, strict=True):
         terms = [(matrix, lag), (matrix.t(), -lag)] if lag else [(matrix + matrix.t(), 0)]
         for weight, shift in terms:
             start = 2 * reach + shift
             add_product(out, weight, padded[:, :, start : start + frames], None)
     # The ends of p enter once more, as the frames whose outputs are taken off; p's own padding has no gradient.
-    near = min(reach, frames)
-    out[:, :, :near] += head[:, :, reach : reach + near]
-    out[:, :, frames - near :] += tail[:, :, reach - near : reach]
+    if near := min(reach, frames):
+        out[:, :, :near] += head[:, :, reach : reach + near]
+        out[:, :, frames - near :] += tail[:, :, reach - near : reach]
     return out
 
 
@@ -352,7 +336,7 @@ class FusedNodes(torch.autograd.Function):
             "weights": any(flags[4:]),
         }
         weights = regroup(layout, tensors[4:])
-        nodes, tape, statistics = run(layout, x0, x1, a, b, weights, needs)
+        nodes, tape, statistics = run(layout, x0, x1, a, b, weights)
         ctx.layout, ctx.plain, ctx.needs = layout, plain, needs
         ctx.tape = None if layout.recompute else tape
         ctx.save_for_backward(*tensors)
@@ -369,10 +353,9 @@ class FusedNodes(torch.autograd.Function):
             found = iter(torch.autograd.grad(ctx.plain(*tensors), wanted, gradient, create_graph=True))
             return (None, None, *(next(found) if t.requires_grad else None for t in tensors))
         x0, x1, a, b = tensors[:4]
-        tape = ctx.tape
-        if tape is None:
-            tape = run(layout, x0, x1, a, b, regroup(layout, tensors[4:]), ctx.needs)[1]
-        inputs, da, db, dweights = run_backward(layout, gradient, tape, x0, x1, b, ctx.needs)
+        weights = regroup(layout, tensors[4:])
+        tape = ctx.tape or run(layout, x0, x1, a, b, weights)[1]
+        inputs, da, db, dweights = run_backward(layout, gradient, tape, x0, x1, a, b, weights, ctx.needs)
         flat = dweights if dweights is not None else [None] * len(tensors[4:])
         return (None, None, *inputs, da, db, *flat)
 
@@ -383,4 +366,4 @@ def regroup(layout: Layout, flat: Sequence[Tensor]) -> Weights:
     return tuple(tuple(next(tensors) for _ in range(2 if p.depthwise else 1)) for _, p in layout.kinds.linear)
 
 
-__all__ = ["FusedNodes", "Layout", "Statistics", "regroup"]
+__all__ = ["FusedNodes", "Layout", "Tape", "regroup"]

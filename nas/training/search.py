@@ -149,7 +149,7 @@ class _Search(Loop):
         supernet, settings = self.network, self.recipe.search
         return {
             "weights": torch.optim.Adam(
-                supernet.weight_parameters(), settings.learning_rate, weight_decay=settings.weight_decay
+                supernet.weight_parameters(), settings.learning_rate, weight_decay=settings.weight_decay, fused=True
             ),
             "architecture": torch.optim.Adam(
                 supernet.architecture.parameters(),

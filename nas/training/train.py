@@ -12,6 +12,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, StepLR
+from torch.optim.swa_utils import AveragedModel, update_bn
 
 from nas.config import RawPCDartsNetwork, Recipe
 from nas.config import Train as Settings
@@ -20,12 +21,13 @@ from nas.errors import NasError
 from nas.genotype import Genotype
 from nas.networks import registry
 from nas.networks.raw_pcdarts import RawPCDarts, require_samples
-from nas.training.checkpoint import read_checkpoint
+from nas.synchronised import average_statistics
+from nas.training.checkpoint import Snapshot, read_checkpoint
 from nas.training.engine import start_engine
 from nas.training.inputs import Inputs, TrainingBatches, open_inputs, require_batch
 from nas.training.loop import Loop
 from nas.training.run import Run, read_tensors
-from nas.training.scoring import Sums
+from nas.training.scoring import Sums, score_partition
 from nas.training.standing import Standing
 from nas.training.weights import freeze, hold_norms, take_weights
 
@@ -193,17 +195,49 @@ class _Training(Loop):
         self.optimizer = self.optimizers["network"]
         self.schedule = make_schedule(self.optimizer, run.recipe.train, len(batches))
         self.schedules = {"learning_rate": self.schedule}
+        self.average = AveragedModel(self.network) if run.recipe.train.average else None
+
+    @property
+    def snapshot(self) -> Snapshot:
+        snapshot = super().snapshot
+        if self.average is not None:
+            snapshot.modules = {**snapshot.modules, "average": self.average}
+        return snapshot
+
+    def keep_best(self, epoch: int) -> None:
+        if self.average is not None:
+            self.average.update_parameters(self.network)
 
     def make_optimizers(self) -> dict[str, torch.optim.Optimizer]:
         settings = self.recipe.train
         trained = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
-        return {"network": torch.optim.Adam(trained, settings.learning_rate, weight_decay=settings.weight_decay)}
+        decay = settings.weight_decay
+        return {"network": torch.optim.Adam(trained, settings.learning_rate, weight_decay=decay, fused=True)}
 
     def finish(self) -> TrainResult:
         """Run all epochs that are left."""
         best = self.run_epochs()
+        if self.average is not None:
+            best = self.try_average(self.average, best)
         self.run.log(f"best epoch {best['epoch']}, dev EER {best['eer']:.2f} %")
         return TrainResult(best["epoch"], best["eer"], self.run.folder)
+
+    def try_average(self, average: AveragedModel, best: dict[str, Any]) -> dict[str, Any]:
+        """Statistics of the averaged weights from one pass over the training utterances, and a look at development;
+        what is known of the best weights then."""
+        update_bn((batch.waveforms for batch in self.batches.epoch(self.settings.epochs + 1)), average)
+        if not self.recipe.engine.sync_batchnorm:
+            average_statistics(average)
+        dev = score_partition(average.module, self.inputs, "dev", self.recipe, self.accelerator, self.progress)
+        state, count = average.module.state_dict(), int(average.n_averaged)
+        told = {"averaged": str(count), "dev_eer": str(dev.eer)}
+        self.run.save_tensors("checkpoints/averaged", state, told)
+        better = (rank := list(dev.rank(self.settings.select))) < best["rank"]
+        self.run.log(f"average of {count} epochs: dev EER {dev.eer:.2f} %" + (", kept as best" if better else ""))
+        if not better:
+            return best
+        self.run.save_tensors("checkpoints/best", state, told)
+        return {"rank": rank, "epoch": best["epoch"], "eer": dev.eer}
 
     def begin_epoch(self, begun: Standing) -> None:
         self.network.train()
