@@ -15,13 +15,14 @@ from torch import Tensor
 
 from nas import processes
 from nas.space import LEAKY_SLOPE
-from nas.supernet.folding import Folded, Statistics, apply_taps, dense, merge, moments
+from nas.supernet.folding import Folded, apply_taps, dense, merge, moments
 from nas.supernet.fused import Layout, Weights
 from nas.supernet.passes import halve, pool
 from nas.supernet.per_edge import channel_shuffle
 
-Running = dict[int, Statistics]
-"""For each linear and pool primitive (its index) the running statistics of all edges in `Layout.order`, [E, C']."""
+Running = dict[int, tuple[Tensor, Tensor]]
+"""For each linear and pool primitive (its index) the running means and variances of all edges in `Layout.order`,
+[E, C'] each."""
 
 Computed = Callable[[int, int, Tensor], Tensor]
 """(edge, primitive, x [B, C', T]) -> the output of a candidate that has to be computed."""
@@ -77,7 +78,7 @@ def _leave(
             means.append(mean)
             variances.append(variance)
         else:
-            mean, variance = given.running[k].mean[span], given.running[k].variance[span]
+            mean, variance = (t[span] for t in given.running[k])
         gain = weight[:, k, None] * (variance + layout.eps).rsqrt()
         out = out + gain[:, :, None] * pooled.unsqueeze(1) - (gain * mean)[:, :, None]
     for k in kinds.computed:
@@ -108,8 +109,7 @@ def _linear(
     else:
         padded, moved = F.pad(u, (kinds.reach, kinds.reach)), []
         means, variances = (
-            torch.stack([getattr(given.running[k], name)[span].flatten() for k, _ in kinds.linear], dim=1)
-            for name in ("mean", "variance")
+            torch.stack([given.running[k][n][span].flatten() for k, _ in kinds.linear], dim=1) for n in (0, 1)
         )
         gains = chosen.repeat_interleave(x.shape[1], dim=0) * (variances + layout.eps).rsqrt()
         merged, bias = merge(kinds, kernels, gains), -(gains * means).sum(1)

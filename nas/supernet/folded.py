@@ -17,8 +17,7 @@ from torch import Tensor, nn
 from nas import processes
 from nas.networks.raw_pcdarts import CellPlan
 from nas.space import SearchSpace
-from nas.supernet.differentiable import Given, nodes
-from nas.supernet.folding import Statistics
+from nas.supernet.differentiable import Given, Running, nodes
 from nas.supernet.fused import FusedNodes, Layout, Passes, regroup
 from nas.supernet.per_edge import SearchCell
 from nas.supernet.pointwise import PointwiseNorm
@@ -144,13 +143,13 @@ class FoldedCell(SearchCell):
         """The nn.BatchNorm1d of a primitive at each of some edges."""
         return [self._candidate(edge, k)[-1] for edge in edges]
 
-    def _running(self) -> dict[int, Statistics]:
+    def _running(self) -> Running:
         """Running statistics of every normalised candidate, [E, C'] in `Layout.order`."""
         running = {}
         for k, _ in (*self.layout.kinds.linear, *self.layout.kinds.pools):
             norms = self._norms(self.layout.order, k)
-            mean = torch.stack([norm.running_mean for norm in norms])
-            running[k] = Statistics(mean, torch.stack([norm.running_var for norm in norms]), mean)
+            means, variances = [norm.running_mean for norm in norms], [norm.running_var for norm in norms]
+            running[k] = torch.stack(means), torch.stack(variances)
         return running
 
     def _settle(self, statistics: list[Tensor], count: int) -> None:

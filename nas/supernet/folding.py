@@ -230,15 +230,6 @@ def merge(kinds: Kinds, kernels: Tensor, gains: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Statistics:
-    """Mean (of the output on u) and biased variance per edge and channel; `offset` is the mean on p."""
-
-    mean: Tensor
-    variance: Tensor
-    offset: Tensor
-
-
-@dataclass(frozen=True)
 class Folded:
     """The linear candidates of the J edges that leave one state, as one convolution; M = J C'."""
 
@@ -249,10 +240,14 @@ class Folded:
     count: int
     images: tuple[Tensor, ...]
     """Covariance times kernel, of each primitive [M, n C']."""
+    mean: Tensor
+    """Of the outputs on u, [M, linear]."""
+    variance: Tensor
+    """Biased, [M, linear]."""
+    offset: Tensor
+    """Mean of the outputs on p, [M, linear]."""
     roots: Tensor
-    """1 / sqrt(var + eps), [M, linear]; zero where the variance was rounded to less than nothing."""
-    statistics: Statistics
-    """[M, linear] each."""
+    """1 / sqrt(var + eps), [M, linear]."""
     gains: Tensor
     """[M, linear]."""
     merged: Tensor
@@ -290,13 +285,13 @@ class Folded:
         roots = (variance + eps).rsqrt()
         gains = weight.repeat_interleave(channels, dim=0) * roots
         return cls(
-            kinds, kernels, read, count, tuple(images), roots, Statistics(mean, variance, offset), gains,
+            kinds, kernels, read, count, tuple(images), mean, variance, offset, roots, gains,
             merge(kinds, kernels, gains), -(gains * offset).sum(1),
         )  # fmt: skip
 
     def by_primitive(self) -> list[Tensor]:
         """Mean and variance of each linear primitive in turn, [J, C'] each."""
-        pair = torch.stack([self.statistics.mean.t(), self.statistics.variance.t()], dim=1).contiguous()
+        pair = torch.stack([self.mean.t(), self.variance.t()], dim=1).contiguous()
         return list(pair.unflatten(2, (-1, self.kernels.shape[2])).flatten(0, 1).unbind())
 
     def backward(
@@ -311,10 +306,10 @@ class Folded:
         channels = kernels.shape[2]
         taps, owners = _sorting(kinds, kernels.dtype, kernels.device)
         by_plane = torch.bmm(merged, kernels.transpose(1, 2)) * taps
-        dgains = by_plane.sum(1) @ owners.t() - bias[:, None] * self.statistics.offset
+        dgains = by_plane.sum(1) @ owners.t() - bias[:, None] * self.offset
         doffset = -gains * bias[:, None]
         # A variance that was clamped has no gradient.
-        dvariance = -0.5 * dgains * gains * self.roots.square() * (self.statistics.variance > 0)
+        dvariance = -0.5 * dgains * gains * self.roots.square() * (self.variance > 0)
         dweight = (dgains * self.roots).unflatten(0, (-1, channels)).sum(1)
         dkernels = torch.bmm((taps * (gains @ owners).unsqueeze(1)).transpose(1, 2), merged) if weights else None
         dread = {d: (torch.zeros_like(w.covariance), torch.zeros_like(w.mean)) for d, w in self.read.items()}
@@ -369,6 +364,3 @@ def apply_taps(primitive: Linear, weights: Sequence[Tensor], padded: Tensor, fra
         return torch.matmul(pointwise, sum(terms[1:], start=terms[0]))
     kernel = weights[0].transpose(2, 3).flatten(2).flatten(0, 1)
     return torch.matmul(kernel, torch.cat(views, dim=1)).unflatten(1, tuple(weights[0].shape[:2]))
-
-
-__all__ = ["Folded", "Kinds", "Moments", "Statistics", "Windows", "apply_taps", "autocorrelations", "dense", "moments"]
