@@ -15,7 +15,7 @@ from torch import Tensor
 
 from nas import processes
 from nas.space import LEAKY_SLOPE
-from nas.supernet.folding import Folded, apply_taps, dense, merge, moments
+from nas.supernet.folding import Folded, dense, merge, moments, narrowed
 from nas.supernet.fused import Layout, Weights
 from nas.supernet.passes import halve, pool
 from nas.supernet.per_edge import channel_shuffle
@@ -120,21 +120,38 @@ def _linear(
 def _grouped(
     layout: Layout, source: int, x: Tensor, weight: Tensor, weights: Weights, given: Given
 ) -> tuple[Tensor, list[Tensor]]:
-    """As `_linear` in training mode, through the candidates' outputs."""
-    span, frames = layout.span(source), x.shape[2]
-    u = F.leaky_relu(x, LEAKY_SLOPE)
-    out: Tensor | None = None
-    moved = []
-    for (k, primitive), stacks in zip(layout.kinds.linear, weights, strict=True):
-        half = max(primitive.offsets)
-        y = apply_taps(primitive, [w[span] for w in stacks], F.pad(u, (half, half)), frames)
-        mean, variance = _statistics(layout, y)
-        gain = weight[:, k, None] * (variance + layout.eps).rsqrt()
-        term = gain[:, :, None] * y - (gain * mean)[:, :, None]
-        out = term if out is None else out + term
-        moved += [mean.detach(), variance.detach()]
-    assert out is not None
-    return out, moved
+    """As `_linear` in training mode, through the candidates' outputs: a matrix product for all edges of a primitive."""
+    kinds, span = layout.kinds, layout.span(source)
+    batch, channels, frames = x.shape
+    u = F.leaky_relu(x, LEAKY_SLOPE).transpose(0, 1)
+    read = {}
+    for dilation, widest in kinds.widest.items():
+        half = max(widest.offsets)
+        padded = F.pad(u, (half, half))
+        views = [padded[:, :, half + offset : half + offset + frames] for offset in widest.offsets]
+        read[dilation] = torch.stack(views).flatten(0, 1).flatten(1)
+    kernels = dense(kinds, [[w[span] for w in stacks] for stacks in weights])
+    terms, moved = [], list[Tensor]()
+    for (k, primitive), planes in zip(kinds.linear, kinds.planes, strict=True):
+        dilation, part = narrowed(kinds, primitive, channels)
+        y = kernels[:, planes].flatten(1) @ read[dilation][part]
+        term, mean, variance = _normalise(layout, y, weight[:, k].repeat_interleave(channels))
+        terms.append(term)
+        moved += [statistic.detach().view(-1, channels) for statistic in (mean, variance)]
+    out = sum(terms[1:], start=terms[0]).view(-1, channels, batch, frames)
+    return out.permute(2, 0, 1, 3), moved
+
+
+def _normalise(layout: Layout, y: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """y [M, N] by the mean and biased variance of its rows, times weight [M]; mean and variance."""
+    if layout.synchronised:
+        mean, variance = _statistics(layout, y.unsqueeze(0))
+        gain = weight * (variance + layout.eps).rsqrt()
+        return gain[:, None] * (y - mean[:, None]), mean, variance
+    # With momentum 1 the running statistics are those of this batch, the variance unbiased.
+    mean, variance = y.new_zeros(2, y.shape[0]).unbind()
+    out = F.batch_norm(y.unsqueeze(0), mean, variance, weight, training=True, momentum=1.0, eps=layout.eps)
+    return out.squeeze(0), mean, variance * ((y.shape[1] - 1) / y.shape[1])
 
 
 def _statistics(layout: Layout, x: Tensor) -> tuple[Tensor, Tensor]:

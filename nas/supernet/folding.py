@@ -353,14 +353,3 @@ class Folded:
         head, tail = ends.transpose(0, 1).chunk(2)
         correlations = torch.stack([sum(terms[1:], start=terms[0]) for terms in lagged.values()])
         return [correlations, total, head[:, :, 2 * reach :], tail[:, :, : 2 * reach]]
-
-
-def apply_taps(primitive: Linear, weights: Sequence[Tensor], padded: Tensor, frames: int) -> Tensor:
-    """The candidate's convolution itself on [B, C', frames + 2 h], h its reach, for J edges: [B, J, C', frames]."""
-    views = [padded[:, :, n * primitive.dilation :][:, :, :frames] for n in range(primitive.kernel)]
-    if primitive.depthwise:
-        depthwise, pointwise = weights[0].squeeze(2), weights[1].squeeze(3)
-        terms = [depthwise[:, :, n, None] * view.unsqueeze(1) for n, view in enumerate(views)]
-        return torch.matmul(pointwise, sum(terms[1:], start=terms[0]))
-    kernel = weights[0].transpose(2, 3).flatten(2).flatten(0, 1)
-    return torch.matmul(kernel, torch.cat(views, dim=1)).unflatten(1, tuple(weights[0].shape[:2]))
