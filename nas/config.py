@@ -41,7 +41,9 @@ class Data(Section):
     """What a damaged audio file does: stop with the list, or be left out and counted."""
     subset: Positive | dict[Partition, Positive] = {}
     """Take so many utterances of a partition ({train: 1000, dev: 200}; a number: of train), half of each class, drawn
-    by the seed; all of the others."""
+    by chance; all of the others."""
+    subset_seed: NotNegative = 0
+    """Which draw; the seed of the recipe has no part in it, so that runs of several seeds share their utterances."""
     leave_out: list[str] = []
     """Attacks that training and development do without; evaluation keeps them."""
     augment: list[dict[str, Any]] = []

@@ -38,6 +38,15 @@ def test_subsets_by_partition() -> None:
     assert attacks(chosen, "eval", ("eval",)) == attacks(chosen, "eval")
 
 
+def test_runs_of_several_seeds_share_their_utterances() -> None:
+    def utterances(seed: int, subset_seed: int) -> list[str]:
+        chosen = recipe(subset={"train": 12}, subset_seed=subset_seed).model_copy(update={"seed": seed})
+        inputs = open_inputs(chosen, ("train",))
+        return [inputs.store.utterances[row].utterance for row in inputs.partitions["train"]]
+
+    assert utterances(0, 0) == utterances(7, 0) != utterances(0, 1)
+
+
 def test_an_attack_left_out_is_in_evaluation_only() -> None:
     chosen = recipe(leave_out=["griffin_lim"])
     assert ["griffin_lim" in attacks(chosen, name) for name in ALL] == [False, False, True]

@@ -164,7 +164,7 @@ def _choose(table: tuple[Utterance, ...], recipe: Recipe, partitions: tuple[str,
         left_out = () if partition == "eval" else data.leave_out
         rows = [row for row in table if row.partition == partition and row.attack not in left_out]
         count = counts.get(partition) if rows else None
-        chosen += rows if count is None else [rows[index] for index in subset(rows, count, recipe.seed)]
+        chosen += rows if count is None else [rows[index] for index in subset(rows, count, data.subset_seed)]
     return tuple(chosen)
 
 
