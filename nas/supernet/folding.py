@@ -225,8 +225,13 @@ def dense_backward(kinds: Kinds, weights: Sequence[Sequence[Tensor]], gradient: 
 
 def merge(kinds: Kinds, kernels: Tensor, gains: Tensor) -> Tensor:
     """One kernel per edge out of all linear candidates: kernels [M, N, C'], gains [M, linear] -> [M, taps, C']."""
-    taps, owners = _sorting(kinds, kernels.dtype, kernels.device)
-    return torch.bmm(taps * (gains @ owners).unsqueeze(1), kernels)
+    return torch.bmm(_shares(kinds, gains), kernels)
+
+
+def _shares(kinds: Kinds, gains: Tensor) -> Tensor:
+    """What each plane gives to each tap of the merged kernel: gains [M, linear] -> [M, taps, N]."""
+    taps, owners = _sorting(kinds, gains.dtype, gains.device)
+    return taps * (gains @ owners).unsqueeze(1)
 
 
 @dataclass(frozen=True)
@@ -311,7 +316,7 @@ class Folded:
         # A variance that was clamped has no gradient.
         dvariance = -0.5 * dgains * gains * self.roots.square() * (self.variance > 0)
         dweight = (dgains * self.roots).unflatten(0, (-1, channels)).sum(1)
-        dkernels = torch.bmm((taps * (gains @ owners).unsqueeze(1)).transpose(1, 2), merged) if weights else None
+        dkernels = torch.bmm(_shares(kinds, gains).transpose(1, 2), merged) if weights else None
         dread = {d: (torch.zeros_like(w.covariance), torch.zeros_like(w.mean)) for d, w in self.read.items()}
         for n, ((_, primitive), planes) in enumerate(zip(kinds.linear, kinds.planes, strict=True)):
             dilation, part = narrowed(kinds, primitive, channels)

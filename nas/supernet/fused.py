@@ -101,7 +101,9 @@ class Tape:
     pool_scales: list[Tensor] = field(default_factory=list)
 
 
-def run(layout: Layout, x0: Tensor, x1: Tensor, a: Tensor, b: Tensor, weights: Weights) -> tuple[Any, ...]:
+def run(
+    layout: Layout, x0: Tensor, x1: Tensor, a: Tensor, b: Tensor, weights: Weights
+) -> tuple[Tensor, Tape, list[Tensor]]:
     """The forward pass, outside autograd.
 
     Returns:
