@@ -76,6 +76,14 @@ def total(x: Tensor) -> Tensor:
     return x if count() == 1 else _Total.apply(x)  # type: ignore[no-any-return]
 
 
+def total_all(tensors: Sequence[Tensor]) -> list[Tensor]:
+    """`total` of each, in one exchange."""
+    if count() == 1:
+        return list(tensors)
+    parts = total(torch.cat([tensor.flatten() for tensor in tensors])).split([tensor.numel() for tensor in tensors])
+    return [part.view_as(tensor) for part, tensor in zip(parts, tensors, strict=True)]
+
+
 def average(x: Tensor) -> Tensor:
     """The mean of x over all processes, differentiable."""
     return x if count() == 1 else total(x) / count()
@@ -83,11 +91,7 @@ def average(x: Tensor) -> Tensor:
 
 def average_all(tensors: Sequence[Tensor]) -> list[Tensor]:
     """`average` of each, in one exchange."""
-    if count() == 1:
-        return list(tensors)
-    flat = average(torch.cat([tensor.flatten() for tensor in tensors]))
-    parts = flat.split([tensor.numel() for tensor in tensors])
-    return [part.view_as(tensor) for part, tensor in zip(parts, tensors, strict=True)]
+    return [tensor / count() for tensor in total_all(tensors)] if count() > 1 else list(tensors)
 
 
 def mean_and_variance(x: Tensor, over: tuple[int, ...], synchronised: bool) -> tuple[Tensor, Tensor]:

@@ -43,14 +43,12 @@ def close(one: nn.Module, other: nn.Module) -> None:
         torch.testing.assert_close(found, expected, rtol=1e-7, atol=1e-9, msg=lambda text, name=name: f"{name}: {text}")
 
 
-def supernet_steps(order: str = "first", grouped: bool = False, **options: Any) -> None:
+def supernet_steps(order: str = "first", **options: Any) -> None:
     """Two bi-level steps end in the same weights, alphas, betas and running statistics."""
     torch.manual_seed(0)
     alone = Supernet(channels=4, cells=3, gru_hidden=6, gru_layers=1, mask=2, **options).double()
     for parameter in alone.architecture.parameters():
         torch.nn.init.normal_(parameter, std=0.5)
-    for cell in alone.cells:
-        cell.grouped = grouped
     together = copy.deepcopy(alone)
     synchronise_norms(together)
     take(alone, order, lambda whole: whole, lambda parameters: None, list)
@@ -153,7 +151,6 @@ if __name__ == "__main__":
     supernet_steps()
     supernet_steps(implementation="per_edge")
     supernet_steps(recompute=True)
-    supernet_steps(grouped=True)
     supernet_steps("second")
     drift()
     dist.destroy_process_group()

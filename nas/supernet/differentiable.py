@@ -15,7 +15,7 @@ from torch import Tensor
 
 from nas import processes
 from nas.space import LEAKY_SLOPE
-from nas.supernet.folding import Folded, dense, merge, moments, narrowed
+from nas.supernet.folding import Folded, Kernels, Moments, merge
 from nas.supernet.fused import Layout, Weights
 from nas.supernet.passes import halve, pool
 from nas.supernet.per_edge import channel_shuffle
@@ -34,8 +34,6 @@ class Given:
 
     running: Running | None = None
     computed: Computed | None = None
-    grouped: bool = False
-    """Compute the linear candidates' outputs, all edges of a state at once: cheaper where frames are few."""
 
 
 def nodes(
@@ -67,8 +65,7 @@ def _leave(
     weight = a * b[:, None]
     identity = weight[:, list(kinds.identity)].sum(1)
     out = identity[:, None, None] * x.unsqueeze(1)
-    fold = _grouped if given.grouped else _linear
-    linear, moved = fold(layout, source, x, weight, weights, given) if kinds.linear else (None, list[Tensor]())
+    linear, moved = _linear(layout, source, x, weight, weights, given) if kinds.linear else (None, list[Tensor]())
     out = out if linear is None else out + linear
     means, variances = [], []
     for k, primitive in kinds.pools:
@@ -97,14 +94,13 @@ def _linear(
     """All linear candidates of the J edges leaving a state: one convolution, [B, J, C', T]."""
     kinds, span, frames = layout.kinds, layout.span(source), x.shape[2]
     u = F.leaky_relu(x, LEAKY_SLOPE)
-    kernels = dense(kinds, [[w[span] for w in stacks] for stacks in weights])
+    own = [[w[span] for w in stack] for stack in weights]
     chosen = torch.stack([weight[:, k] for k, _ in kinds.linear], dim=1)
     if given.running is None:
         shift = u.detach().mean((0, 2))
         shift = processes.average(shift) if layout.synchronised else shift
         padded = F.pad(u, (kinds.reach, kinds.reach)) - shift[:, None]
-        state = moments(padded, shift, kinds)
-        folded = Folded.of(kinds, state, kernels, chosen, layout.eps, layout.synchronised)
+        folded = Folded.of(Moments.of(kinds, padded, shift, layout.synchronised), own, chosen, layout.eps)
         merged, bias, moved = folded.merged, folded.bias, [s.detach() for s in folded.by_primitive()]
     else:
         padded, moved = F.pad(u, (kinds.reach, kinds.reach)), []
@@ -112,46 +108,10 @@ def _linear(
             torch.stack([given.running[k][n][span].flatten() for k, _ in kinds.linear], dim=1) for n in (0, 1)
         )
         gains = chosen.repeat_interleave(x.shape[1], dim=0) * (variances + layout.eps).rsqrt()
+        kernels = [Kernels.of(primitive, stack) for (_, primitive), stack in zip(kinds.linear, own, strict=True)]
         merged, bias = merge(kinds, kernels, gains), -(gains * means).sum(1)
     out = convolve(padded, merged, [kinds.reach + tap for tap in kinds.taps], frames)
     return (out + bias[:, None]).unflatten(1, (weight.shape[0], x.shape[1])), moved
-
-
-def _grouped(
-    layout: Layout, source: int, x: Tensor, weight: Tensor, weights: Weights, given: Given
-) -> tuple[Tensor, list[Tensor]]:
-    """As `_linear` in training mode, through the candidates' outputs: a matrix product for all edges of a primitive."""
-    kinds, span = layout.kinds, layout.span(source)
-    batch, channels, frames = x.shape
-    u = F.leaky_relu(x, LEAKY_SLOPE).transpose(0, 1)
-    read = {}
-    for dilation, widest in kinds.widest.items():
-        half = max(widest.offsets)
-        padded = F.pad(u, (half, half))
-        views = [padded[:, :, half + offset : half + offset + frames] for offset in widest.offsets]
-        read[dilation] = torch.stack(views).flatten(0, 1).flatten(1)
-    kernels = dense(kinds, [[w[span] for w in stacks] for stacks in weights])
-    terms, moved = [], list[Tensor]()
-    for (k, primitive), planes in zip(kinds.linear, kinds.planes, strict=True):
-        dilation, part = narrowed(kinds, primitive, channels)
-        y = kernels[:, planes].flatten(1) @ read[dilation][part]
-        term, mean, variance = _normalise(layout, y, weight[:, k].repeat_interleave(channels))
-        terms.append(term)
-        moved += [statistic.detach().view(-1, channels) for statistic in (mean, variance)]
-    out = sum(terms[1:], start=terms[0]).view(-1, channels, batch, frames)
-    return out.permute(2, 0, 1, 3), moved
-
-
-def _normalise(layout: Layout, y: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """y [M, N] by the mean and biased variance of its rows, times weight [M]; mean and variance."""
-    if layout.synchronised:
-        mean, variance = _statistics(layout, y.unsqueeze(0))
-        gain = weight * (variance + layout.eps).rsqrt()
-        return gain[:, None] * (y - mean[:, None]), mean, variance
-    # With momentum 1 the running statistics are those of this batch, the variance unbiased.
-    mean, variance = y.new_zeros(2, y.shape[0]).unbind()
-    out = F.batch_norm(y.unsqueeze(0), mean, variance, weight, training=True, momentum=1.0, eps=layout.eps)
-    return out.squeeze(0), mean, variance * ((y.shape[1] - 1) / y.shape[1])
 
 
 def _statistics(layout: Layout, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -161,9 +121,9 @@ def _statistics(layout: Layout, x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def convolve(padded: Tensor, kernels: Tensor, starts: Sequence[int], frames: int) -> Tensor:
-    """Sum over taps of matrix products: padded [B, C', W], kernels [M, taps, C'] -> [B, M, frames]."""
+    """Sum over taps of matrix products: padded [B, C', W], kernels [taps, M, C'] -> [B, M, frames]."""
     terms = [
         torch.matmul(kernel, padded[:, :, start : start + frames])
-        for kernel, start in zip(kernels.unbind(1), starts, strict=True)
+        for kernel, start in zip(kernels, starts, strict=True)
     ]
     return sum(terms[1:], start=terms[0])

@@ -22,9 +22,6 @@ from nas.supernet.fused import FusedNodes, Layout, Passes, regroup
 from nas.supernet.per_edge import SearchCell
 from nas.supernet.pointwise import PointwiseNorm
 
-FOLDING_PAYS = 4
-"""Frames (utterances times frames of a cell) per active channel from which folding is cheaper than grouping."""
-
 
 class FoldedCell(SearchCell):
     """A cell with every edge and every candidate alive, folded.
@@ -34,13 +31,15 @@ class FoldedCell(SearchCell):
     Args:
         space, plan, partial: as of `SearchCell`.
         passes: what runs the elementwise passes (`fused.Passes`).
-        grouped: compute the candidates' outputs, all edges of a state at once (True), or fold them (False); None asks
-            `groups`.
         recompute: keep only the two inputs for the backward pass and compute the rest again.
 
     Raises:
         NasError: the partial-channel factor K_C does not divide C.
     """
+
+    pays_from: float = 2.5
+    """Frames (utterances times frames of a cell) per active channel from which folding is cheaper than the definition,
+    as measured in docs/folded-supernet.md: it adds a cost that grows with C' alone, in matrices of C' x C'."""
 
     def __init__(
         self,
@@ -49,10 +48,8 @@ class FoldedCell(SearchCell):
         partial: int,
         passes: Passes = "auto",
         recompute: bool = False,
-        grouped: bool | None = None,
     ) -> None:
         super().__init__(space, plan, partial)
-        self.grouped = grouped
         norms = [module for module in self.edges.modules() if isinstance(module, nn.BatchNorm1d)]
         eps = norms[0].eps if norms else 1e-5
         self.layout = Layout.of(space, plan.channels, partial, eps, passes=passes, recompute=recompute)
@@ -70,14 +67,15 @@ class FoldedCell(SearchCell):
             return self._forward(layout, s0.float(), s1.float(), a.float(), b.float())
 
     def _forward(self, layout: Layout, s0: Tensor, s1: Tensor, a: Tensor, b: Tensor) -> Tensor:
+        if self.training and not self.folds(s1):
+            return super().forward(s0, s1, a, b)
         x0, x1 = self._inputs(s0, s1)
         order = list(layout.order)
         a, b, weights = a[order], b[order], self._weights()
-        grouped = self.training and self.groups(x0)
-        if self.training and not layout.kinds.computed and not grouped:
+        if self.training and not layout.kinds.computed:
             pooled, *statistics = FusedNodes.apply(layout, self._plain, x0, x1, a, b, *weights)
         else:
-            given = Given(None if self.training else self._running(), self._computed, grouped)
+            given = Given(None if self.training else self._running(), self._computed)
             pooled, statistics = nodes(layout, x0, x1, a, b, regroup(layout, weights), given)
         if self.training:
             self._settle(statistics, self._count(x0))
@@ -91,15 +89,9 @@ class FoldedCell(SearchCell):
         """Values that a statistic of x [B, C, T] is made of."""
         return x.shape[0] * x.shape[2] * (processes.count() if self.layout.synchronised else 1)
 
-    def groups(self, x: Tensor) -> bool:
-        """Whether, for a state x [B, C, T], computing outputs is cheaper than statistics and merged kernels.
-
-        Both cost about the same for every frame; folding adds a cost per cell that grows with C' alone, in matrices of
-        C' x C'. Measured (docs/folded-supernet.md), it pays from about FOLDING_PAYS * C' frames on.
-        """
-        if self.grouped is not None:
-            return self.grouped
-        return x.shape[0] * x.shape[2] < FOLDING_PAYS * self.layout.active
+    def folds(self, s1: Tensor) -> bool:
+        """Whether a cell with the input s1 [B, C_previous, T] is folded. Statistics of all processes always are."""
+        return self.layout.synchronised or s1.shape[0] * s1.shape[2] >= self.pays_from * self.layout.active
 
     def _inputs(self, s0: Tensor, s1: Tensor) -> tuple[Tensor, Tensor]:
         """`Preprocess` as two functions with short backward passes."""

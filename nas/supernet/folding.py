@@ -5,13 +5,15 @@ With g_k = a_k / sqrt(var_k + eps) the candidates of an edge sum to ONE convolut
 
     sum_k a_k BN_k(W_k * u) = (sum_k g_k W_k) * u - sum_k g_k mean_k.
 
-One output value is w . v, where v are the n C' values that the n taps read; so over all frames
+One output value is w . v, where v are the values that it reads; so over all frames
 
-    mean = w . mean(v),     var = w^T cov(v) w,
+    mean = w . mean(v),     var = w^T cov(v) w.
 
-and cov(v) is shared by all edges leaving a state and all primitives of one dilation (a smaller kernel reads the middle
-taps of a larger one). It comes of autocorrelations. The frames of a state are shifted by their mean and padded by the
-reach H of the farthest tap on both sides (a padded zero becomes minus the mean),
+For a dense kernel of n taps v are n C' values, and cov(v) is shared by all edges leaving a state and all primitives of
+one dilation (a smaller kernel reads the middle taps of a larger one). For a depthwise kernel d followed by a pointwise
+one v are the C' values between the two, whose covariance is that of the state weighted by products of two taps of d.
+Both come of autocorrelations. The frames of a state are shifted by their mean and padded by the reach H of the farthest
+tap on both sides (a padded zero becomes minus the mean),
 
     p[c, t] = u[c, t] - mean_c,   t = -H ... T + H - 1,   u = 0 outside 0 ... T - 1,
 
@@ -22,14 +24,14 @@ outside 0 ... T - 1 are few, and are taken off:
     sum over t in 0 ... T - 1 of p[t + o] p[t + q]^T  =  r_{q - o}  -  sum over t outside of p[t + o] p[t + q]^T,
     r_d = sum over t of p[t] p[t + d]^T.
 
-Every function is plain tensor operations that autograd can follow; `Folded.backward` is the same gradient by hand.
+Every function is plain tensor operations that autograd can follow; each `backward` is the same gradient by hand.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 
 import torch
 import torch.nn.functional as F
@@ -74,41 +76,66 @@ class Kinds:
 
     @cached_property
     def widest(self) -> dict[int, Linear]:
-        """For each dilation its linear primitive with the largest kernel."""
-        return {p.dilation: p for _, p in sorted(self.linear, key=lambda pair: pair[1].kernel)}
-
-    @cached_property
-    def planes(self) -> tuple[slice, ...]:
-        """Where each linear primitive's taps stand when those of all stand side by side."""
-        ends = [sum(p.kernel for _, p in self.linear[: n + 1]) for n in range(len(self.linear))]
-        return tuple(slice(end - p.kernel, end) for end, (_, p) in zip(ends, self.linear, strict=True))
-
-
-@lru_cache(maxsize=64)
-def _sorting(kinds: Kinds, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
-    """0-1 matrices: which tap [taps, N] and which linear primitive [linear, N] each of the N planes belongs to."""
-    offsets = [offset for _, p in kinds.linear for offset in p.offsets]
-    taps = [[float(offset == tap) for offset in offsets] for tap in kinds.taps]
-    owners = [[float(s.start <= n < s.stop) for n in range(len(offsets))] for s in kinds.planes]
-    return torch.tensor(taps, dtype=dtype, device=device), torch.tensor(owners, dtype=dtype, device=device)
+        """For each dilation its dense primitive with the largest kernel."""
+        return {p.dilation: p for _, p in sorted(self.linear, key=lambda pair: pair[1].kernel) if not p.depthwise}
 
 
 @dataclass(frozen=True)
 class Moments:
     """What the statistics of every linear candidate that leaves a state are made of."""
 
+    kinds: Kinds
     autocorrelations: Tensor
     """r_d for each lag of `Kinds.lags`, [lags, C', C']."""
     total: Tensor
     """Sum of p over utterances and frames, [C']."""
-    head: Tensor
-    """The first 2 H frames of p, [B, C', 2 H]."""
-    tail: Tensor
-    """The last 2 H frames of p, [B, C', 2 H]."""
+    ends: Tensor
+    """The first 2 H frames of p after 2 H zeros, and its last 2 H frames before 2 H zeros: [C', 2 B, 4 H]."""
     shift: Tensor
     """The mean that was subtracted, [C']; it has no gradient, because no result depends on it."""
     count: int
     """Frames in all: B * T."""
+
+    @classmethod
+    def of(
+        cls, kinds: Kinds, padded: Tensor, shift: Tensor, synchronised: bool, total: Tensor | None = None
+    ) -> Moments:
+        """Of p [B, C', T + 2 H], and of its sum where that is known; of all processes' utterances together if asked.
+
+        Processes must hold equally many frames and have shifted them by the same mean.
+        """
+        edge = 2 * kinds.reach
+        frames = padded.shape[2] - edge
+        head, tail = padded[:, :, :edge], padded[:, :, frames:]
+        ends = torch.cat([F.pad(head, (edge, 0)), F.pad(tail, (0, edge))]).transpose(0, 1)
+        correlations = autocorrelations(padded, kinds.lags)
+        total = padded.sum((0, 2)) if total is None else total
+        count = padded.shape[0] * frames
+        if synchronised:
+            places = [torch.zeros_like(ends)] * processes.count()
+            places[processes.rank()] = ends
+            correlations, total, ends = processes.total_all([correlations, total, torch.cat(places, dim=1)])
+            count *= processes.count()
+        return cls(kinds, correlations, total, ends, shift, count)
+
+    @property
+    def channels(self) -> int:
+        """C', the active channels."""
+        return self.total.shape[0]
+
+    def lag(self, lag: int) -> Tensor:
+        """r_d of a lag, which may be negative."""
+        found = self.autocorrelations[self.kinds.lags.index(abs(lag))]
+        return found.t() if lag < 0 else found
+
+    def window(self, offset: int) -> tuple[slice, slice, slice]:
+        """Where in `ends` a tap reads at the frames t = -2 H ... -1 and T ... T + 2 H - 1, which are outside."""
+        start = self.kinds.reach + offset
+        return slice(None), slice(None), slice(start, start + 2 * self.kinds.reach)
+
+    def outside(self, offsets: Sequence[int]) -> Tensor:
+        """What taps read at the frames outside 0 ... T - 1 that p reaches, [taps, C', 4 H B]."""
+        return torch.stack([self.ends[self.window(offset)].flatten(1) for offset in offsets])
 
 
 def autocorrelations(padded: Tensor, lags: Sequence[int]) -> Tensor:
@@ -119,132 +146,224 @@ def autocorrelations(padded: Tensor, lags: Sequence[int]) -> Tensor:
     )
 
 
-def moments(padded: Tensor, shift: Tensor, kinds: Kinds) -> Moments:
-    """Moments of p [B, C', T + 2 H]."""
-    reach = kinds.reach
-    return Moments(
-        autocorrelations=autocorrelations(padded, kinds.lags),
-        total=padded.sum((0, 2)),
-        head=padded[:, :, : 2 * reach],
-        tail=padded[:, :, padded.shape[2] - 2 * reach :],
-        shift=shift,
-        count=padded.shape[0] * (padded.shape[2] - 2 * reach),
-    )
+class Gradients:
+    """Gradients of autocorrelations, total and ends of a state, gathered from its candidates."""
+
+    def __init__(self, state: Moments) -> None:
+        self.state = state
+        self.autocorrelations = torch.zeros_like(state.autocorrelations)
+        self.total = torch.zeros_like(state.total)
+        self.ends = torch.zeros_like(state.ends)
+
+    def add_lag(self, lag: int, gradient: Tensor) -> None:
+        """To r_d of a lag that is not negative; one of a lag that is not 0 stands for its mirror image too."""
+        self.autocorrelations[self.state.kinds.lags.index(lag)].add_(gradient, alpha=2 if lag else 1)
+
+    def add_outside(self, offsets: Sequence[int], gradient: Tensor) -> None:
+        """To the ends, from that of `Moments.outside`."""
+        for offset, part in zip(offsets, gradient, strict=True):
+            view = self.ends[self.state.window(offset)]
+            view += part.view_as(view)
+
+    def own(self, synchronised: bool) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Those of this process's autocorrelations and total, and of its first and last 2 H frames, [B, C', 2 H]."""
+        found = self.autocorrelations, self.total, self.ends
+        correlations, total, ends = processes.total_all(found) if synchronised else found
+        if synchronised:
+            ends = ends.chunk(processes.count(), dim=1)[processes.rank()]
+        head, tail = ends.transpose(0, 1).chunk(2)
+        edge = 2 * self.state.kinds.reach
+        return correlations, total, head[:, :, edge:], tail[:, :, :edge]
 
 
 @dataclass(frozen=True)
 class Windows:
-    """Of the n C' values that a kernel of n taps reads, over all frames; tap by tap, C' channels each."""
+    """The n C' values that a dense kernel of n taps reads, over all frames; tap by tap, C' channels each."""
 
+    state: Moments
+    primitive: Linear
     covariance: Tensor
-    """[n C', n C']."""
+    """[1, n C', n C']."""
     mean: Tensor
-    """[n C']."""
+    """[1, n C']."""
     outside: Tensor
-    """The values at the frames outside 0 ... T - 1 that p reaches, [n C', 4 H B]."""
+    """The values at the frames outside 0 ... T - 1, [n C', 4 H B]."""
 
-
-def windows(kinds: Kinds, state: Moments, synchronised: bool) -> tuple[dict[int, Windows], int]:
-    """What the widest kernel of each dilation reads, and how many frames that is; of all processes if asked.
-
-    Processes must hold equally many frames and have shifted them by the same mean; head and tail are each one's own.
-    """
-    lagged = dict(zip(kinds.lags, state.autocorrelations, strict=True))
-    # The ends of p side by side, [C', 2 B, 4 H]: output frame t outside, t = -2 H ... -1 and T ... T + 2 H - 1,
-    # reads at offset o what stands at H + o and the 2 H - 1 frames after it.
-    reach = kinds.reach
-    ends = torch.cat([F.pad(state.head, (2 * reach, 0)), F.pad(state.tail, (0, 2 * reach))]).transpose(0, 1)
-    grams, sums, outsides = [], [], []
-    for dilation, widest in kinds.widest.items():
-        n = widest.kernel
-        starts = [reach + offset for offset in widest.offsets]
-        outside = torch.stack([ends[:, :, start : start + 2 * reach] for start in starts]).flatten(0, 1).flatten(1)
+    @classmethod
+    def of(cls, state: Moments, primitive: Linear) -> Windows:
+        n, count = primitive.kernel, state.count
+        outside = state.outside(primitive.offsets).flatten(0, 1)
         # From lag -(n - 1) to n - 1: each row of the block Toeplitz matrix is n neighbours of these.
-        blocks = [lagged[abs(lag) * dilation] for lag in range(1 - n, n)]
-        blocks = [block.t() if lag < 0 else block for lag, block in zip(range(1 - n, n), blocks, strict=True)]
+        blocks = [state.lag(lag * primitive.dilation) for lag in range(1 - n, n)]
         rows = [torch.cat(blocks[n - 1 - row : 2 * n - 1 - row], dim=1) for row in range(n)]
-        grams.append(torch.cat(rows).addmm(outside, outside.t(), alpha=-1))
-        sums.append(state.total.repeat(n) - outside.sum(1))
-        outsides.append(outside)
-    count = state.count
-    if synchronised:
-        grams, sums = _totals(grams, sums)
-        count *= processes.count()
-    read = {}
-    for dilation, gram, summed, outside in zip(kinds.widest, grams, sums, outsides, strict=True):
-        mean = summed / count
-        read[dilation] = Windows(torch.addr(gram, mean, mean, beta=1 / count, alpha=-1), mean, outside)
-    return read, count
+        gram = torch.cat(rows).addmm(outside, outside.t(), alpha=-1)
+        mean = (state.total.repeat(n) - outside.sum(1)) / count
+        covariance = torch.addr(gram, mean, mean, beta=1 / count, alpha=-1)
+        return cls(state, primitive, covariance.unsqueeze(0), mean.unsqueeze(0), outside)
+
+    def narrowed(self, primitive: Linear) -> Windows:
+        """Of a smaller kernel of this dilation: the middle taps."""
+        channels = self.state.channels
+        taken = (self.primitive.kernel - primitive.kernel) // 2
+        part = slice(taken * channels, (taken + primitive.kernel) * channels)
+        return Windows(
+            self.state, primitive, self.covariance[:, part, part], self.mean[:, part], self.outside[part]
+        )  # fmt: skip
+
+    @property
+    def shift(self) -> Tensor:
+        """What the mean is on u more than on p, [1, n C']."""
+        return self.state.shift.repeat(1, self.primitive.kernel)
+
+    def backward(self, covariance: Tensor, mean: Tensor, to: Gradients | None, weights: bool) -> None:
+        """Gradients of the state from those of covariance (symmetric) and mean."""
+        if to is None:
+            return
+        # cov = gram / count - mean mean^T, mean = sum / count.
+        n, count, channels = self.primitive.kernel, self.state.count, self.state.channels
+        summed = torch.addmv(mean[0], covariance[0], self.mean[0], alpha=-2) / count
+        gram = covariance[0] / count
+        blocks = gram.view(n, channels, n, channels)
+        for lag in range(n):
+            to.add_lag(lag * self.primitive.dilation, torch.diagonal(blocks, lag, 0, 2).sum(2))
+        to.total += summed.view(n, channels).sum(0)
+        outside = -torch.addmm(summed[:, None], gram, self.outside, alpha=2)
+        to.add_outside(self.primitive.offsets, outside.view(n, channels, -1))
 
 
-def _totals(matrices: list[Tensor], vectors: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
-    """Sums over all processes, in one exchange."""
-    tensors = [*matrices, *vectors]
-    parts = processes.total(torch.cat([t.flatten() for t in tensors])).split([t.numel() for t in tensors])
-    tensors = [part.view_as(t) for part, t in zip(parts, tensors, strict=True)]
-    return tensors[: len(matrices)], tensors[len(matrices) :]
+@dataclass(frozen=True)
+class Between:
+    """The C' values between the depthwise and the pointwise convolution of J edges, over all frames."""
+
+    state: Moments
+    primitive: Linear
+    depthwise: Tensor
+    """[J, C', n]."""
+    covariance: Tensor
+    """[J, C', C']."""
+    mean: Tensor
+    """[J, C']."""
+    outside: Tensor
+    """The values at the frames outside 0 ... T - 1, [J, C', 4 H B]."""
+
+    @classmethod
+    def of(cls, state: Moments, primitive: Linear, depthwise: Tensor) -> Between:
+        read = state.outside(primitive.offsets)
+        outside = (depthwise.movedim(2, 1).unsqueeze(3) * read).sum(1)
+        gram = -torch.bmm(outside, outside.transpose(1, 2))
+        for lag in range(primitive.kernel):
+            term = _pairs(depthwise, lag) * state.lag(lag * primitive.dilation)
+            gram = gram + (term + term.transpose(1, 2) if lag else term)
+        mean = (depthwise.sum(2) * state.total - outside.sum(2)) / state.count
+        covariance = gram / state.count - mean.unsqueeze(2) * mean.unsqueeze(1)
+        return cls(state, primitive, depthwise, covariance, mean, outside)
+
+    @property
+    def shift(self) -> Tensor:
+        """What the mean is on u more than on p, [J, C']."""
+        return self.depthwise.sum(2) * self.state.shift
+
+    def backward(self, covariance: Tensor, mean: Tensor, to: Gradients | None, weights: bool) -> Tensor | None:
+        """Gradients of the state and, as asked, of the depthwise kernels from those of covariance (symmetric) and
+        mean."""
+        n, count, d = self.primitive.kernel, self.state.count, self.depthwise
+        summed = torch.baddbmm(mean.unsqueeze(2), covariance, self.mean.unsqueeze(2), alpha=-2) / count
+        gram = covariance / count
+        outside = -torch.baddbmm(summed, gram, self.outside, alpha=2)
+        if to is not None:
+            for lag in range(n):
+                to.add_lag(lag * self.primitive.dilation, (gram * _pairs(d, lag)).sum(0))
+            to.total += (summed.squeeze(2) * d.sum(2)).sum(0)
+            to.add_outside(self.primitive.offsets, (d.movedim(2, 0).unsqueeze(3) * outside).sum(1))
+        if not weights:
+            return None
+        read = self.state.outside(self.primitive.offsets)
+        own = (outside.unsqueeze(1) * read).sum(3).transpose(1, 2) + summed * self.state.total[:, None]
+        for lag in range(n):
+            pairs = gram * self.state.lag(lag * self.primitive.dilation)
+            own[:, :, : n - lag].add_(torch.bmm(pairs, d[:, :, lag:]), alpha=2 if lag else 1)
+            own[:, :, lag:].add_(torch.bmm(pairs.transpose(1, 2), d[:, :, : n - lag]), alpha=2 if lag else 1)
+        return own
 
 
-def narrowed(kinds: Kinds, primitive: Linear, channels: int) -> tuple[int, slice]:
-    """The dilation whose windows hold what a linear primitive reads, and where: the middle taps."""
-    taken = (kinds.widest[primitive.dilation].kernel - primitive.kernel) // 2
-    return primitive.dilation, slice(taken * channels, (taken + primitive.kernel) * channels)
+def _pairs(depthwise: Tensor, lag: int) -> Tensor:
+    """Sum over taps o of d[c, o] d[c', o + lag], [J, C', C']."""
+    taps = depthwise.shape[2]
+    return torch.bmm(depthwise[:, :, : taps - lag], depthwise[:, :, lag:].transpose(1, 2))
 
 
-def dense(kinds: Kinds, weights: Sequence[Sequence[Tensor]]) -> Tensor:
-    """The dense kernels of all linear primitives of J edges, side by side: [J C', N, C'] (output, plane, input).
+Stack = Sequence[Tensor]
+"""A linear primitive's weights at J edges: [J, C', C', n], or depthwise [J, C', 1, n] and pointwise [J, C', C', 1]."""
 
-    Args:
-        kinds: of the space.
-        weights: of each linear primitive, stacked over the edges: [J, C', C', taps], or depthwise [J, C', 1, taps] and
-            pointwise [J, C', C', 1].
-    """
-    parts = []
-    for (_, primitive), stack in zip(kinds.linear, weights, strict=True):
+
+@dataclass(frozen=True)
+class Kernels:
+    """The weights of one linear primitive at J edges, as they are multiplied."""
+
+    primitive: Linear
+    rows: Tensor
+    """What the outputs are products of: dense kernels [1, J C', n C'], tap by tap; or pointwise [J, C', C']."""
+    depthwise: Tensor | None
+    """[J, C', n]."""
+
+    @classmethod
+    def of(cls, primitive: Linear, stack: Stack) -> Kernels:
         if primitive.depthwise:
-            depthwise, pointwise = stack[0].squeeze(2), stack[1].squeeze(3)
-            parts.append(depthwise.transpose(1, 2).unsqueeze(1) * pointwise.unsqueeze(2))
-        else:
-            parts.append(stack[0].transpose(2, 3))
-    return torch.cat(parts, dim=2).flatten(0, 1)
+            return cls(primitive, stack[1].squeeze(3), stack[0].squeeze(2))
+        return cls(primitive, stack[0].transpose(2, 3).flatten(2).flatten(0, 1).unsqueeze(0), None)
+
+    def scaled(self, gain: Tensor) -> list[Tensor]:
+        """Per tap the dense kernels times gain [J C'], [J C', C']."""
+        if self.depthwise is None:
+            planes = self.rows.view(gain.shape[0], self.primitive.kernel, -1)
+            return [gain[:, None] * plane for plane in planes.unbind(1)]
+        rows = gain.view(self.rows.shape[0], -1, 1) * self.rows
+        return [(rows * tap.unsqueeze(1)).flatten(0, 1) for tap in self.depthwise.unbind(2)]
+
+    def backward(self, gradients: list[Tensor], gain: Tensor, weights: bool) -> tuple[Tensor, list[Tensor]]:
+        """Gradients of gain and, if asked, of rows and depthwise, from those of `scaled`."""
+        if self.depthwise is None:
+            found = torch.stack(gradients, dim=1).view_as(self.rows)
+            dgain = (found * self.rows).sum(2).flatten()
+            return dgain, [found.mul_(gain[:, None])] if weights else []
+        parts = [gradient.view_as(self.rows) for gradient in gradients]
+        found = torch.zeros_like(self.rows)
+        for part, tap in zip(parts, self.depthwise.unbind(2), strict=True):
+            found.addcmul_(part, tap.unsqueeze(1))
+        dgain = (found * self.rows).sum(2).flatten()
+        if not weights:
+            return dgain, []
+        scale = gain.view(self.rows.shape[0], -1, 1)
+        rows = scale * self.rows
+        return dgain, [found.mul_(scale), torch.stack([(part * rows).sum(1) for part in parts], dim=2)]
+
+    def stacked(self, gradients: list[Tensor]) -> list[Tensor]:
+        """Gradients of rows and depthwise as those of the weights they come from, a `Stack`."""
+        if self.depthwise is None:
+            channels = self.rows.shape[2] // self.primitive.kernel
+            return [gradients[0].view(-1, channels, self.primitive.kernel, channels).transpose(2, 3)]
+        return [gradients[1].unsqueeze(2), gradients[0].unsqueeze(3)]
 
 
-def dense_backward(kinds: Kinds, weights: Sequence[Sequence[Tensor]], gradient: Tensor) -> list[Tensor]:
-    """Gradients of the weights of `dense`, in their order, from that of its kernels."""
-    found = []
-    for (_, primitive), planes, stack in zip(kinds.linear, kinds.planes, weights, strict=True):
-        part = gradient[:, planes].unflatten(0, (stack[0].shape[0], -1))
-        if primitive.depthwise:
-            depthwise, pointwise = stack[0].squeeze(2), stack[1].squeeze(3)
-            found.append((part * pointwise.unsqueeze(2)).sum(1).transpose(1, 2).unsqueeze(2))
-            found.append((part * depthwise.transpose(1, 2).unsqueeze(1)).sum(2).unsqueeze(3))
-        else:
-            found.append(part.transpose(2, 3))
-    return found
-
-
-def merge(kinds: Kinds, kernels: Tensor, gains: Tensor) -> Tensor:
-    """One kernel per edge out of all linear candidates: kernels [M, N, C'], gains [M, linear] -> [M, taps, C']."""
-    return torch.bmm(_shares(kinds, gains), kernels)
-
-
-def _shares(kinds: Kinds, gains: Tensor) -> Tensor:
-    """What each plane gives to each tap of the merged kernel: gains [M, linear] -> [M, taps, N]."""
-    taps, owners = _sorting(kinds, gains.dtype, gains.device)
-    return taps * (gains @ owners).unsqueeze(1)
+def merge(kinds: Kinds, kernels: Sequence[Kernels], gains: Tensor) -> Tensor:
+    """One kernel per edge out of all linear candidates: gains [J C', linear] -> [taps, J C', C']."""
+    terms: dict[int, list[Tensor]] = {tap: [] for tap in kinds.taps}
+    for own, gain in zip(kernels, gains.unbind(1), strict=True):
+        for offset, term in zip(own.primitive.offsets, own.scaled(gain), strict=True):
+            terms[offset].append(term)
+    return torch.stack([sum(parts[1:], start=parts[0]) for parts in terms.values()])
 
 
 @dataclass(frozen=True)
 class Folded:
     """The linear candidates of the J edges that leave one state, as one convolution; M = J C'."""
 
-    kinds: Kinds
-    kernels: Tensor
-    """Dense kernels of the candidates, [M, N, C']."""
-    read: dict[int, Windows]
-    count: int
+    state: Moments
+    kernels: tuple[Kernels, ...]
+    read: tuple[Windows | Between, ...]
+    """What the rows of each primitive's kernels read."""
     images: tuple[Tensor, ...]
-    """Covariance times kernel, of each primitive [M, n C']."""
+    """The rows times the covariance of what they read."""
     mean: Tensor
     """Of the outputs on u, [M, linear]."""
     variance: Tensor
@@ -256,105 +375,76 @@ class Folded:
     gains: Tensor
     """[M, linear]."""
     merged: Tensor
-    """[M, taps, C']."""
+    """[taps, M, C']."""
     bias: Tensor
     """[M]."""
 
     @classmethod
-    def of(
-        cls, kinds: Kinds, state: Moments, kernels: Tensor, weight: Tensor, eps: float, synchronised: bool
-    ) -> Folded:
+    def of(cls, state: Moments, weights: Sequence[Stack], weight: Tensor, eps: float) -> Folded:
         """Fold.
 
         Args:
-            kinds: of the space.
             state: moments of the state.
-            kernels: [M, N, C'], of `dense`.
+            weights: of each linear primitive at the J edges.
             weight: b * a of each linear primitive at each edge, [J, linear].
             eps: of batch normalisation.
-            synchronised: whether statistics are those of all processes' utterances.
         """
-        channels = kernels.shape[2]
-        read, count = windows(kinds, state, synchronised)
-        images, variances, means = [], [], []
-        for (_, primitive), planes in zip(kinds.linear, kinds.planes, strict=True):
-            dilation, part = narrowed(kinds, primitive, channels)
-            kernel, window = kernels[:, planes].flatten(1), read[dilation]
-            image = kernel @ window.covariance[part, part]
-            mean = window.mean[part]
+        kinds = state.kinds
+        windows = {dilation: Windows.of(state, widest) for dilation, widest in kinds.widest.items()}
+        kernels, read, images, variances, means = [], [], [], [], []
+        for (_, primitive), stack in zip(kinds.linear, weights, strict=True):
+            own = Kernels.of(primitive, stack)
+            if own.depthwise is None:
+                reads: Windows | Between = windows[primitive.dilation].narrowed(primitive)
+            else:
+                reads = Between.of(state, primitive, own.depthwise)
+            image = torch.bmm(own.rows, reads.covariance)
+            pair = torch.stack([reads.mean, reads.mean + reads.shift], dim=2)
+            kernels.append(own)
+            read.append(reads)
             images.append(image)
-            variances.append((image * kernel).sum(1))
-            means.append(kernel @ torch.stack([mean, mean + state.shift.repeat(primitive.kernel)], dim=1))
+            variances.append((image * own.rows).sum(2).flatten())
+            means.append(torch.bmm(own.rows, pair).flatten(0, 1))
         variance = torch.stack(variances, dim=1).clamp_min(0)
         offset, mean = torch.stack(means, dim=1).unbind(2)
         roots = (variance + eps).rsqrt()
-        gains = weight.repeat_interleave(channels, dim=0) * roots
+        gains = weight.repeat_interleave(state.channels, dim=0) * roots
         return cls(
-            kinds, kernels, read, count, tuple(images), mean, variance, offset, roots, gains,
+            state, tuple(kernels), tuple(read), tuple(images), mean, variance, offset, roots, gains,
             merge(kinds, kernels, gains), -(gains * offset).sum(1),
         )  # fmt: skip
 
     def by_primitive(self) -> list[Tensor]:
         """Mean and variance of each linear primitive in turn, [J, C'] each."""
         pair = torch.stack([self.mean.t(), self.variance.t()], dim=1).contiguous()
-        return list(pair.unflatten(2, (-1, self.kernels.shape[2])).flatten(0, 1).unbind())
+        return list(pair.unflatten(2, (-1, self.state.channels)).flatten(0, 1).unbind())
 
     def backward(
-        self, merged: Tensor, bias: Tensor, weights: bool, state: bool, synchronised: bool
-    ) -> tuple[Tensor, Tensor | None, list[Tensor] | None]:
-        """From the gradients of `merged` and `bias` those of `weight` and, as asked, of `kernels` and of the state.
+        self, merged: Tensor, bias: Tensor, weights: bool, state: bool
+    ) -> tuple[Tensor, list[Tensor], Gradients | None]:
+        """From the gradients of `merged` and `bias` those of `weight` and, as asked, of the weights and of the state.
 
         Returns:
-            [J, linear]; [M, N, C'] or None; None or those of autocorrelations, total, head and tail.
+            [J, linear]; those of all weights in their order, or none; those of the state's moments, or None.
         """
-        kinds, kernels, gains = self.kinds, self.kernels, self.gains
-        channels = kernels.shape[2]
-        taps, owners = _sorting(kinds, kernels.dtype, kernels.device)
-        by_plane = torch.bmm(merged, kernels.transpose(1, 2)) * taps
-        dgains = by_plane.sum(1) @ owners.t() - bias[:, None] * self.offset
-        doffset = -gains * bias[:, None]
-        # A variance that was clamped has no gradient.
-        dvariance = -0.5 * dgains * gains * self.roots.square() * (self.variance > 0)
-        dweight = (dgains * self.roots).unflatten(0, (-1, channels)).sum(1)
-        dkernels = torch.bmm(_shares(kinds, gains).transpose(1, 2), merged) if weights else None
-        dread = {d: (torch.zeros_like(w.covariance), torch.zeros_like(w.mean)) for d, w in self.read.items()}
-        for n, ((_, primitive), planes) in enumerate(zip(kinds.linear, kinds.planes, strict=True)):
-            dilation, part = narrowed(kinds, primitive, channels)
-            kernel, slope = kernels[:, planes].flatten(1), dvariance[:, n, None]
-            if dkernels is not None:
-                own = dkernels[:, planes]
-                own.addcmul_(self.images[n].view_as(own), 2 * slope.unsqueeze(2))
-                own.addcmul_(self.read[dilation].mean[part].view(1, -1, channels), doffset[:, n, None, None])
-            if state:
-                dcovariance, dmean = dread[dilation]
-                dcovariance[part, part].addmm_(kernel.t(), slope * kernel)
-                dmean[part].addmv_(kernel.t(), doffset[:, n])
-        return dweight, dkernels, self._state_backward(dread, synchronised) if state else None
-
-    def _state_backward(self, dread: dict[int, tuple[Tensor, Tensor]], synchronised: bool) -> list[Tensor]:
-        """Gradients of autocorrelations, total, head and tail from those of covariances and means."""
-        kinds, reach, channels = self.kinds, self.kinds.reach, self.kernels.shape[2]
-        grams, sums = [], []
-        for (dcovariance, dmean), window in zip(dread.values(), self.read.values(), strict=True):
-            # Both are symmetric: cov = gram / count - mean mean^T.
-            sums.append(torch.addmv(dmean, dcovariance, window.mean, alpha=-2) / self.count)
-            grams.append(dcovariance / self.count)
-        if synchronised:
-            grams, sums = _totals(grams, sums)
-        lagged: dict[int, list[Tensor]] = {lag: [] for lag in kinds.lags}
-        utterances = next(iter(self.read.values())).outside.shape[1] // max(2 * reach, 1)
-        ends = grams[0].new_zeros(channels, utterances, 4 * reach)
-        total = torch.zeros_like(sums[0][:channels])
-        for (dilation, widest), gram, summed in zip(kinds.widest.items(), grams, sums, strict=True):
-            blocks = gram.view(widest.kernel, channels, widest.kernel, channels)
-            for n in range(widest.kernel):
-                block = torch.diagonal(blocks, n, 0, 2).sum(2)
-                lagged[n * dilation].append(2 * block if n else block)
-            total += summed.view(-1, channels).sum(0)
-            outside = -torch.addmm(summed[:, None], gram, self.read[dilation].outside, alpha=2)
-            parts = outside.view(widest.kernel, channels, utterances, 2 * reach)
-            for offset, part in zip(widest.offsets, parts, strict=True):
-                ends[:, :, reach + offset : 3 * reach + offset] += part
-        head, tail = ends.transpose(0, 1).chunk(2)
-        correlations = torch.stack([sum(terms[1:], start=terms[0]) for terms in lagged.values()])
-        return [correlations, total, head[:, :, 2 * reach :], tail[:, :, : 2 * reach]]
+        by_tap = dict(zip(self.state.kinds.taps, merged, strict=True))
+        to = Gradients(self.state) if state else None
+        doffset = -self.gains * bias[:, None]
+        dweight, dweights = [], list[Tensor]()
+        for n, (own, read, image) in enumerate(zip(self.kernels, self.read, self.images, strict=True)):
+            gain, root = self.gains[:, n], self.roots[:, n]
+            dgain, drows = own.backward([by_tap[offset] for offset in own.primitive.offsets], gain, weights)
+            dgain = dgain - bias * self.offset[:, n]
+            dweight.append((dgain * root).view(-1, self.state.channels).sum(1))
+            # A variance that was clamped has no gradient.
+            slope = -0.5 * dgain * gain * root.square() * (self.variance[:, n] > 0)
+            dvariance, dmean = slope.view(own.rows.shape[0], -1, 1), doffset[:, n].reshape(own.rows.shape[0], -1, 1)
+            if drows:
+                drows[0].addcmul_(image, 2 * dvariance).addcmul_(read.mean.unsqueeze(1), dmean)
+            columns = own.rows.transpose(1, 2)
+            covariance = torch.bmm(columns, dvariance * own.rows)
+            ddepthwise = read.backward(covariance, torch.bmm(columns, dmean).squeeze(2), to, weights)
+            if ddepthwise is not None:
+                drows[1] += ddepthwise
+            dweights += own.stacked(drows) if weights else []
+        return torch.stack(dweight, dim=1), dweights, to

@@ -18,7 +18,7 @@ from torch import Tensor
 from nas import processes
 from nas.space import Pool, SearchSpace
 from nas.supernet import native, passes
-from nas.supernet.folding import Folded, Kinds, Moments, autocorrelations, dense, dense_backward
+from nas.supernet.folding import Folded, Gradients, Kinds, Moments
 
 Weights = tuple[tuple[Tensor, ...], ...]
 """For each linear primitive its convolutions' weights, stacked over edges."""
@@ -116,7 +116,6 @@ def run(
     states = x0.new_empty(batch, nodes, channels, frames)
     tape = Tape(padded, states)
     statistics: list[Tensor] = []
-    kernels = dense(kinds, weights) if kinds.linear else x0.new_zeros(0)
     shared = a * b[:, None]
     for source in range(nodes + 1):
         x, span = (x0, x1)[source] if source < 2 else states[:, source - 2], layout.span(source)
@@ -131,7 +130,7 @@ def run(
         tape.pool_scales.append((variances + layout.eps).rsqrt())
         identity = shared.new_zeros(shared[span].shape[0]) + sum(shared[span, k] for k in kinds.identity)
         tape.scales.append(torch.stack([identity, *(shared[span, k] for k, _ in kinds.pools)], dim=1))
-        folded = _fold(layout, padded[:, source], shift, frames, kernels, shared, span) if kinds.linear else None
+        folded = _fold(layout, padded[:, source], shift, weights, shared, span) if kinds.linear else None
         tape.folded.append(folded)
         statistics += [*(folded.by_primitive() if folded else []), means, variances]
         if source >= 1:
@@ -139,20 +138,15 @@ def run(
     return chosen("halve", layout, x0)(states.flatten(1, 2)), tape, statistics
 
 
-def _fold(
-    layout: Layout, padded: Tensor, shift: Tensor, frames: int, kernels: Tensor, shared: Tensor, span: slice
-) -> Folded:
+def _fold(layout: Layout, padded: Tensor, shift: Tensor, weights: Weights, shared: Tensor, span: slice) -> Folded:
     """Statistics, merged kernels and biases of the edges that leave one state."""
-    kinds, reach, active = layout.kinds, layout.kinds.reach, layout.active
-    inner = padded[:, :, reach : reach + frames + 2 * reach]
-    batch = padded.shape[0]
+    kinds, reach = layout.kinds, layout.kinds.reach
+    inner = padded[:, :, reach : padded.shape[2] - reach]
     # The shifted frames sum to zero; what is left of p are its 2 H padded frames of minus the mean.
-    total = inner.sum((0, 2)) if layout.synchronised else shift * (-2.0 * reach * batch)
-    correlations = autocorrelations(inner, kinds.lags)
-    state = Moments(correlations, total, inner[:, :, : 2 * reach], inner[:, :, frames:], shift, batch * frames)
+    total = None if layout.synchronised else shift * (-2.0 * reach * padded.shape[0])
+    state = Moments.of(kinds, inner, shift, layout.synchronised, total)
     weight = torch.stack([shared[span, k] for k, _ in kinds.linear], dim=1)
-    own = kernels[span.start * active : span.stop * active]
-    return Folded.of(kinds, state, own, weight, layout.eps, layout.synchronised)
+    return Folded.of(state, [[w[span] for w in stack] for stack in weights], weight, layout.eps)
 
 
 def _node(layout: Layout, node: int, x0: Tensor, x1: Tensor, tape: Tape, b: Tensor) -> None:
@@ -168,11 +162,11 @@ def _node(layout: Layout, node: int, x0: Tensor, x1: Tensor, tape: Tape, b: Tens
     if leaving:
         bias = torch.stack([folded.bias[part] for folded, part in leaving]).sum(0)
         out = bias[None, :, None].expand(batch, active, frames).contiguous()
-        merged = torch.stack([folded.merged[part] for folded, part in leaving], dim=2)
+        merged = torch.cat([folded.merged[:, part] for folded, part in leaving], dim=2)
         u = tape.padded[:, :sources].flatten(1, 2)
         for n, tap in enumerate(kinds.taps):
             start = 2 * reach + tap
-            add_product(out, merged[:, n].flatten(1), u[:, :, start : start + frames], layout.product)
+            add_product(out, merged[n], u[:, :, start : start + frames], layout.product)
     else:
         out = x0.new_zeros(batch, active, frames)
     chosen("mix_node", layout, x0)(
@@ -203,7 +197,6 @@ def run_backward(
     x1: Tensor,
     a: Tensor,
     b: Tensor,
-    weights: Weights,
     needs: dict[str, bool],
 ) -> tuple[list[Tensor | None], Tensor | None, Tensor | None, list[Tensor] | None]:
     """Gradients of x0 and x1 (a list), a, b and the weights, from that of the pooled nodes [B, N C, T // 2]."""
@@ -217,7 +210,7 @@ def run_backward(
     inputs: list[Tensor | None] = [None, None]
     da: list[Tensor] = []
     db: list[Tensor] = []
-    dkernels: list[Tensor] = []
+    dweights: list[list[Tensor]] = []
     for state in range(nodes + 1, -1, -1):
         x = (x0, x1)[state] if state < 2 else states[:, state - 2]
         full = chosen("halve_backward", layout, x)(pooled[:, state - 2], x) if state >= 2 else None
@@ -227,14 +220,14 @@ def run_backward(
             targets, rest = inner[:, first:], bypasses[:, first:]
             products, sums, direct = chosen("project", layout, x)(x, targets, means, scales, rest, layout.pools)
             span, asked = layout.span(state), needs[f"x{min(state, 2)}"]
-            dweight, kernel, dmoments = _fold_backward(
+            dweight, own, dmoments = _fold_backward(
                 layout, folded, tape.padded[:, state], mixes[:, first:], products, sums, needs["weights"], asked
             )
             if needs["architecture"]:
                 da.insert(0, dweight * b[span, None])
                 db.insert(0, (dweight * a[span]).sum(1) + direct)
-            if kernel is not None:
-                dkernels.insert(0, kernel)
+            if own:
+                dweights.insert(0, own)
             if not asked:
                 continue
             full = torch.zeros_like(x) if full is None else full
@@ -254,7 +247,7 @@ def run_backward(
                 )
         else:
             inputs[state] = full
-    joined = dense_backward(layout.kinds, weights, torch.cat(dkernels)) if dkernels else None
+    joined = [torch.cat(parts) for parts in zip(*dweights, strict=True)] or None
     return inputs, torch.cat(da) if da else None, torch.cat(db) if db else None, joined
 
 
@@ -267,9 +260,9 @@ def _fold_backward(
     sums: Tensor,
     weights: bool,
     state: bool,
-) -> tuple[Tensor, Tensor | None, list[Tensor] | None]:
+) -> tuple[Tensor, list[Tensor], Gradients | None]:
     """Through scales, merged kernels and biases of one state's edges: gradients of b * a [J, K] and, as asked, of the
-    dense kernels and of the moments."""
+    weights and of the moments."""
     kinds, reach = layout.kinds, layout.kinds.reach
     targets, frames = mixes.shape[1], mixes.shape[3] - 2 * reach
     dscales = products.sum(2)
@@ -279,17 +272,15 @@ def _fold_backward(
     for n, (k, _) in enumerate(kinds.pools):
         dweight[:, k] = dscales[:, 1 + n]
     if folded is None:
-        return dweight, None, None
+        return dweight, [], None
     dtype = layout.product or padded.dtype
     y, low = mixes[..., reach : reach + frames].flatten(1, 2).to(dtype), padded.to(dtype)
     views = [low[:, :, 2 * reach + tap : 2 * reach + tap + frames] for tap in kinds.taps]
-    merged = torch.stack([torch.bmm(y, view.transpose(1, 2)).sum(0) for view in views], dim=1)
-    linear, kernels, moments = folded.backward(
-        merged.to(padded.dtype), sums.flatten(), weights, state, layout.synchronised
-    )
+    merged = torch.stack([torch.bmm(y, view.transpose(1, 2)).sum(0) for view in views])
+    linear, own, moments = folded.backward(merged.to(padded.dtype), sums.flatten(), weights, state)
     for n, (k, _) in enumerate(kinds.linear):
         dweight[:, k] = linear[:, n]
-    return dweight, kernels, moments
+    return dweight, own, moments
 
 
 def _states_backward(
@@ -297,7 +288,7 @@ def _states_backward(
     folded: Folded | None,
     padded: Tensor,
     mixes: Tensor,
-    moments: list[Tensor] | None,
+    moments: Gradients | None,
     frames: int,
 ) -> Tensor:
     """Gradient of LeakyReLU(x) [B, C', T]: through the merged convolutions and through the statistics."""
@@ -305,12 +296,12 @@ def _states_backward(
     batch = padded.shape[0]
     if folded is None or moments is None:
         return padded.new_zeros(batch, layout.active, frames)
-    correlations, total, head, tail = moments
+    correlations, total, head, tail = moments.own(layout.synchronised)
     out = total[None, :, None].expand(batch, -1, frames).contiguous()
     y = mixes.flatten(1, 2)
     for n, tap in enumerate(kinds.taps):
         start = reach - tap
-        add_product(out, folded.merged[:, n].t(), y[:, :, start : start + frames], layout.product)
+        add_product(out, folded.merged[n].t(), y[:, :, start : start + frames], layout.product)
     for matrix, lag in zip(correlations, kinds.lags, strict=True):
         terms = [(matrix, lag), (matrix.t(), -lag)] if lag else [(matrix + matrix.t(), 0)]
         for weight, shift in terms:
@@ -357,7 +348,7 @@ class FusedNodes(torch.autograd.Function):
         x0, x1, a, b = tensors[:4]
         weights = regroup(layout, tensors[4:])
         tape = ctx.tape or run(layout, x0, x1, a, b, weights)[1]
-        inputs, da, db, dweights = run_backward(layout, gradient, tape, x0, x1, a, b, weights, ctx.needs)
+        inputs, da, db, dweights = run_backward(layout, gradient, tape, x0, x1, a, b, ctx.needs)
         flat = dweights if dweights is not None else [None] * len(tensors[4:])
         return (None, None, *inputs, da, db, *flat)
 
