@@ -187,12 +187,12 @@ class Study:
         return nas.train(recipe, given, folder).eer
 
     def evaluate(self, folder: Path) -> dict[str, Any]:
-        """EER on evaluation, pooled, by attack, and on attacks seen and not seen in training; size and speed."""
-        result = nas.evaluate(folder, bootstrap=1000)
+        """EER on all of evaluation, pooled, by attack, and on attacks seen and not seen in training; size and speed."""
+        result = nas.evaluate(folder, bootstrap=1000, whole=True)
         card = json.loads((folder / "card.json").read_text(encoding="utf-8"))
         with open(self.corpus, encoding="utf-8", newline="") as stream:
             seen = {row["attack"] for row in csv.DictReader(stream) if row["partition"] == "train"}
-        trials = read_scores(folder / "scores" / "eval.txt")
+        trials = read_scores(folder / "scores" / "eval.txt", higher="bonafide")
         parts = {}
         for name, wanted in (("seen", True), ("unseen", False)):
             spoofs = trials.score[(trials.label == 0) & ([(a in seen) == wanted for a in trials.attack])]
@@ -245,7 +245,7 @@ class Study:
         spoofs, human = trials.score[trials.label == 0], trials.score[trials.label == 1]
         below = [float((human > spoof).mean()) for spoof in spoofs]
         return {"spoofs": len(spoofs), "bonafide": len(human), "share_of_human_above": below} | {
-            "eer": nas.evaluate_scores(folder / "real.txt").eer
+            "eer": nas.evaluate_scores(folder / "real.txt", higher="bonafide").eer
         }
 
     def found(self, name: str) -> dict[str, Any]:

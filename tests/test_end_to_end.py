@@ -14,6 +14,7 @@ import pytest
 import torch
 
 import nas
+from nas.metrics import read_scores
 from nas.supernet.architecture import Architecture, derive
 from nas.training.run import Run, read_tensors
 
@@ -95,9 +96,22 @@ def test_the_trained_network_loads_and_scores(toy: Path) -> None:
     lines = (toy / "train" / "scores" / "eval.txt").read_text().splitlines()
     assert all(re.fullmatch(r"\S+ \S+ (bonafide|spoof) \S+", line) for line in lines)
     metrics = json.loads((toy / "train" / "scores" / "eval.json").read_text())
-    evaluation = nas.evaluate_scores(toy / "train" / "scores" / "eval.txt")
+    evaluation = nas.evaluate_scores(toy / "train" / "scores" / "eval.txt", higher="bonafide")
     assert metrics["eer"] == pytest.approx(evaluation.eer)
     assert "phase_random" in evaluation.per_attack
+
+
+def test_evaluates_the_subset_or_the_whole(toy: Path, tmp_path: Path) -> None:
+    recipe = nas.load_recipe(TOY, ["data.subset={eval: 4}", "train.epochs=1"])
+    nas.train(recipe, toy / "search" / "genotype.json", tmp_path / "train", progress=False)
+    nas.evaluate(tmp_path / "train", progress=False)
+    part = read_scores(tmp_path / "train" / "scores" / "eval.txt", higher="bonafide")
+    nas.evaluate(tmp_path / "train", progress=False, whole=True)
+    whole = read_scores(tmp_path / "train" / "scores" / "eval.txt", higher="bonafide")
+    assert len(part.score) == 4
+    assert len(whole.score) == len(read_scores(toy / "train" / "scores" / "eval.txt", higher="bonafide").score)
+    scores = dict(zip(whole.utterance, whole.score, strict=True))
+    assert [scores[name] for name in part.utterance] == pytest.approx(list(part.score), abs=1e-5)
 
 
 def test_the_first_layer_stays_as_it_is(toy: Path) -> None:

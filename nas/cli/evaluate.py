@@ -29,6 +29,9 @@ def evaluate(
     bootstrap: Annotated[int, typer.Option(help="Rounds of the bootstrap for 95 % intervals; 0 for none.")] = 0,
     json: Annotated[Path | None, typer.Option(help="Write the metrics here as JSON.", metavar="FILE")] = None,
     partition: Annotated[str, typer.Option(help="Partition that a run scores: eval, dev or train.")] = "eval",
+    whole: Annotated[
+        bool, typer.Option("--whole", help="Score all of the partition, also where the recipe takes a subset of it.")
+    ] = False,
     data_root: Annotated[
         str | None, typer.Option(help="Corpus to score, if it is not where it was in training.", metavar="DIR")
     ] = None,
@@ -50,7 +53,9 @@ def evaluate(
         raise NasError(f"--higher is bonafide or spoof, not {higher!r}")
     import_space(space_file)
     if run is not None:
-        evaluation = evaluate_run(run, partition, asv_scores, data_root, bootstrap or None, progress=not quiet)
+        evaluation = evaluate_run(
+            run, partition, asv_scores, data_root, bootstrap or None, progress=not quiet, whole=whole
+        )
         typer.echo(f"scores: {run / 'scores' / f'{partition}.txt'}")
     else:
         assert scores is not None

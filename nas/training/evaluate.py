@@ -27,6 +27,7 @@ def evaluate_run(
     data_root: str | None = None,
     bootstrap: int | None = None,
     progress: bool = True,
+    whole: bool = False,
 ) -> Evaluation:
     """Score a partition with the best network of a train run; write scores/PARTITION.txt and .json into the run, and
     its result card (card.md, card.json) for "eval". Several processes share the scoring.
@@ -38,6 +39,7 @@ def evaluate_run(
         data_root: where the corpus is now, if it has moved since the training.
         bootstrap: rounds for 95 % intervals by speaker; none by default.
         progress: whether to show progress bars.
+        whole: score every utterance of the partition, also where the recipe takes a subset of it (`data.subset`).
 
     Raises:
         NasError: bad input; nothing is written then.
@@ -47,8 +49,10 @@ def evaluate_run(
     asv = read_asv_scores(asv_scores) if asv_scores else None
     run = Run.open(folder)
     recipe = run.recipe
-    if data_root is not None:
-        recipe = recipe.model_copy(update={"data": recipe.data.model_copy(update={"root": data_root})})
+    changes: dict[str, object] = {} if data_root is None else {"root": data_root}
+    if whole:
+        changes["subset"] = {}
+    recipe = recipe.model_copy(update={"data": recipe.data.model_copy(update=changes)})
     network = load(folder).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     accelerator = start_engine(recipe)
     inputs = open_inputs(recipe, (partition,))
