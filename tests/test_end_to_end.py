@@ -109,7 +109,8 @@ def test_evaluates_the_subset_or_the_whole(toy: Path, tmp_path: Path) -> None:
     nas.evaluate(tmp_path / "train", progress=False, whole=True)
     whole = read_scores(tmp_path / "train" / "scores" / "eval.txt", higher="bonafide")
     assert len(part.score) == 4
-    assert len(whole.score) == len(read_scores(toy / "train" / "scores" / "eval.txt", higher="bonafide").score)
+    corpus = nas.load_recipe(TOY).data.subset
+    assert len(whole.score) > corpus["eval"]  # type: ignore[index]
     scores = dict(zip(whole.utterance, whole.score, strict=True))
     assert [scores[name] for name in part.utterance] == pytest.approx(list(part.score), abs=1e-5)
 
