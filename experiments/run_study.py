@@ -122,9 +122,8 @@ class Study:
             found = searches[0] if name == "mel_fixed" else self.add_search(f"search/{name}-0", name)
             if name != "mel_fixed":
                 self.add_training(f"frontend/{name}-searched", name, found, tuned, 0)
-                # A front-end learnt in another search would not be this genotype's: learnable ones are searched only.
-                if name.endswith("fixed"):
-                    self.add_training(f"frontend/{name}-same", name, searches[0], tuned, 0)
+                # The genotype of the first search; a front-end that is learnt comes from its configuration's own search.
+                self.add_training(f"frontend/{name}-same", name, searches[0], tuned, 0, found)
         for partial in (1, 4):
             found = self.add_search(f"search/partial-{partial}", "mel_fixed", f"supernet.partial={partial}")
             self.add_training(f"train/partial-{partial}", "mel_fixed", found, tuned, 0)
@@ -159,13 +158,16 @@ class Study:
 
         return self.add(f"tune/{Path(recipe).name}", do, *([search] if search else []))
 
-    def add_training(self, name: str, recipe: str, genotype: str | nas.Genotype, tuned: str, seed: int) -> str:
+    def add_training(
+        self, name: str, recipe: str, genotype: str | nas.Genotype, tuned: str, seed: int, learnt: str | None = None
+    ) -> str:
         def do(folder: Path) -> dict[str, Any]:
             made = self.recipe(f"raw_pcdarts/{recipe}", *self.scale["train"], *self.rate(tuned), f"seed={seed}")
-            self.train(made, folder, genotype)
+            self.train(made, folder, genotype, learnt)
             return self.evaluate(folder)
 
-        return self.add(name, do, tuned, *([genotype] if isinstance(genotype, str) else []))
+        searches = [need for need in (genotype, learnt) if isinstance(need, str)]
+        return self.add(name, do, tuned, *searches)
 
     def add_hand_made(self, name: str, recipe: str, tuned: str) -> str:
         def do(folder: Path) -> dict[str, Any]:
@@ -177,14 +179,18 @@ class Study:
     def rate(self, tuned: str) -> list[str]:
         return [f"train.learning_rate={self.found(tuned)['learning_rate']}"]
 
-    def train(self, recipe: nas.Recipe, folder: Path, genotype: str | nas.Genotype | None) -> float:
-        """Train, or go on; EER on the development set."""
+    def train(
+        self, recipe: nas.Recipe, folder: Path, genotype: str | nas.Genotype | None, learnt: str | None = None
+    ) -> float:
+        """Train, or go on; EER on the development set. A learnt front-end comes from the search of the genotype, or
+        from another one."""
         if (folder / "recipe.yaml").exists():
             result = nas.resume(folder)
             assert isinstance(result, nas.TrainResult)
             return result.eer
         given = self.output / genotype / "genotype.json" if isinstance(genotype, str) else genotype
-        return nas.train(recipe, given, folder).eer
+        frontend = self.output / learnt / "genotype.frontend.safetensors" if learnt else None
+        return nas.train(recipe, given, folder, frontend=frontend if frontend and frontend.is_file() else None).eer
 
     def evaluate(self, folder: Path) -> dict[str, Any]:
         """EER on all of evaluation, pooled, by attack, and on attacks seen and not seen in training; size and speed."""
