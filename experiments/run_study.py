@@ -122,7 +122,7 @@ class Study:
             found = searches[0] if name == "mel_fixed" else self.add_search(f"search/{name}-0", name)
             if name != "mel_fixed":
                 self.add_training(f"frontend/{name}-searched", name, found, tuned, 0)
-                # The genotype of the first search; a front-end that is learnt comes from its configuration's own search.
+                # The genotype of the first search; a learnt front-end comes from its own configuration.
                 self.add_training(f"frontend/{name}-same", name, searches[0], tuned, 0, found)
         for partial in (1, 4):
             found = self.add_search(f"search/partial-{partial}", "mel_fixed", f"supernet.partial={partial}")
