@@ -123,10 +123,11 @@ class Moments:
         """C', the active channels."""
         return self.total.shape[0]
 
-    def lag(self, lag: int) -> Tensor:
-        """r_d of a lag, which may be negative."""
-        found = self.autocorrelations[self.kinds.lags.index(abs(lag))]
-        return found.t() if lag < 0 else found
+    def lagged(self, primitive: Linear) -> list[Tensor]:
+        """r_d for each difference between two taps of a primitive, from its farthest back to its farthest ahead."""
+        by_lag = dict(zip(self.kinds.lags, self.autocorrelations, strict=True))
+        ahead = [by_lag[primitive.dilation * n] for n in range(primitive.kernel)]
+        return [*(matrix.t() for matrix in ahead[:0:-1]), *ahead]
 
     def window(self, offset: int) -> tuple[slice, slice, slice]:
         """Where in `ends` a tap reads at the frames t = -2 H ... -1 and T ... T + 2 H - 1, which are outside."""
@@ -155,9 +156,11 @@ class Gradients:
         self.total = torch.zeros_like(state.total)
         self.ends = torch.zeros_like(state.ends)
 
-    def add_lag(self, lag: int, gradient: Tensor) -> None:
-        """To r_d of a lag that is not negative; one of a lag that is not 0 stands for its mirror image too."""
-        self.autocorrelations[self.state.kinds.lags.index(lag)].add_(gradient, alpha=2 if lag else 1)
+    def add_lagged(self, primitive: Linear, gradients: Sequence[Tensor]) -> None:
+        """To r_d of each lag from 0 to a primitive's farthest; those of negative lags are the same once more."""
+        for n, gradient in enumerate(gradients):
+            place = self.state.kinds.lags.index(primitive.dilation * n)
+            self.autocorrelations[place].add_(gradient, alpha=2 if n else 1)
 
     def add_outside(self, offsets: Sequence[int], gradient: Tensor) -> None:
         """To the ends, from that of `Moments.outside`."""
@@ -193,8 +196,8 @@ class Windows:
     def of(cls, state: Moments, primitive: Linear) -> Windows:
         n, count = primitive.kernel, state.count
         outside = state.outside(primitive.offsets).flatten(0, 1)
-        # From lag -(n - 1) to n - 1: each row of the block Toeplitz matrix is n neighbours of these.
-        blocks = [state.lag(lag * primitive.dilation) for lag in range(1 - n, n)]
+        # Each row of the block Toeplitz matrix is n neighbours of these.
+        blocks = state.lagged(primitive)
         rows = [torch.cat(blocks[n - 1 - row : 2 * n - 1 - row], dim=1) for row in range(n)]
         gram = torch.cat(rows).addmm(outside, outside.t(), alpha=-1)
         mean = (state.total.repeat(n) - outside.sum(1)) / count
@@ -224,8 +227,7 @@ class Windows:
         summed = torch.addmv(mean[0], covariance[0], self.mean[0], alpha=-2) / count
         gram = covariance[0] / count
         blocks = gram.view(n, channels, n, channels)
-        for lag in range(n):
-            to.add_lag(lag * self.primitive.dilation, torch.diagonal(blocks, lag, 0, 2).sum(2))
+        to.add_lagged(self.primitive, [torch.diagonal(blocks, lag, 0, 2).sum(2) for lag in range(n)])
         to.total += summed.view(n, channels).sum(0)
         outside = -torch.addmm(summed[:, None], gram, self.outside, alpha=2)
         to.add_outside(self.primitive.offsets, outside.view(n, channels, -1))
@@ -250,10 +252,9 @@ class Between:
     def of(cls, state: Moments, primitive: Linear, depthwise: Tensor) -> Between:
         read = state.outside(primitive.offsets)
         outside = (depthwise.movedim(2, 1).unsqueeze(3) * read).sum(1)
-        gram = -torch.bmm(outside, outside.transpose(1, 2))
-        for lag in range(primitive.kernel):
-            term = _pairs(depthwise, lag) * state.lag(lag * primitive.dilation)
-            gram = gram + (term + term.transpose(1, 2) if lag else term)
+        products = torch.matmul(depthwise, _shifted(depthwise).transpose(2, 3))
+        lagged = (products * torch.stack(state.lagged(primitive)).unsqueeze(1)).sum(0)
+        gram = torch.baddbmm(lagged, outside, outside.transpose(1, 2), alpha=-1)
         mean = (depthwise.sum(2) * state.total - outside.sum(2)) / state.count
         covariance = gram / state.count - mean.unsqueeze(2) * mean.unsqueeze(1)
         return cls(state, primitive, depthwise, covariance, mean, outside)
@@ -271,25 +272,22 @@ class Between:
         gram = covariance / count
         outside = -torch.baddbmm(summed, gram, self.outside, alpha=2)
         if to is not None:
-            for lag in range(n):
-                to.add_lag(lag * self.primitive.dilation, (gram * _pairs(d, lag)).sum(0))
+            products = torch.matmul(d, _shifted(d)[n - 1 :].transpose(2, 3))
+            to.add_lagged(self.primitive, (gram * products).sum(1).unbind())
             to.total += (summed.squeeze(2) * d.sum(2)).sum(0)
             to.add_outside(self.primitive.offsets, (d.movedim(2, 0).unsqueeze(3) * outside).sum(1))
         if not weights:
             return None
         read = self.state.outside(self.primitive.offsets)
         own = (outside.unsqueeze(1) * read).sum(3).transpose(1, 2) + summed * self.state.total[:, None]
-        for lag in range(n):
-            pairs = gram * self.state.lag(lag * self.primitive.dilation)
-            own[:, :, : n - lag].add_(torch.bmm(pairs, d[:, :, lag:]), alpha=2 if lag else 1)
-            own[:, :, lag:].add_(torch.bmm(pairs.transpose(1, 2), d[:, :, : n - lag]), alpha=2 if lag else 1)
-        return own
+        lagged = gram * torch.stack(self.state.lagged(self.primitive)).unsqueeze(1)
+        return own.add_(torch.matmul(lagged, _shifted(d)).sum(0), alpha=2)
 
 
-def _pairs(depthwise: Tensor, lag: int) -> Tensor:
-    """Sum over taps o of d[c, o] d[c', o + lag], [J, C', C']."""
+def _shifted(depthwise: Tensor) -> Tensor:
+    """d[j, c, o + lag], zero where there is no such tap, for lags from 1 - n to n - 1: [2 n - 1, J, C', n]."""
     taps = depthwise.shape[2]
-    return torch.bmm(depthwise[:, :, : taps - lag], depthwise[:, :, lag:].transpose(1, 2))
+    return F.pad(depthwise, (taps - 1, taps - 1)).unfold(2, taps, 1).movedim(2, 0)
 
 
 Stack = Sequence[Tensor]
