@@ -209,12 +209,18 @@ class Study:
         }
 
     def one_shot(self, search: str, drawn: list[nas.Genotype]) -> dict[str, Any]:
-        """What the supernet believes of each genotype against what its training says."""
+        """What the supernet believes of each genotype, on all of development, against what its training says."""
         from scipy.stats import kendalltau, spearmanr
 
         from nas.tuning.one_shot import OneShot
 
-        judge = OneShot(self.output / search, self.recipe("raw_pcdarts/mel_fixed", *self.scale["search"]))
+        recipe = self.recipe("raw_pcdarts/mel_fixed", *self.scale["search"])
+        assert isinstance(recipe.data.subset, dict)
+        subset = {partition: count for partition, count in recipe.data.subset.items() if partition != "dev"}
+        judge = OneShot(
+            self.output / search,
+            recipe.model_copy(update={"data": recipe.data.model_copy(update={"subset": subset})}),
+        )
         rows = []
         for seed in range(SEEDS):
             genotype = nas.Genotype.load(self.output / f"search/mel_fixed-{seed}" / "genotype.json")
