@@ -65,7 +65,8 @@ SCALES = {"small": SMALL, "paper": PAPER, "toy": TOY}
 SEEDS, RETRAININGS, RANDOM = 3, 2, 5
 FRONTENDS = ("mel_fixed", "mel_learnable", "inverse_mel_fixed", "inverse_mel_learnable", "linear_fixed",
              "linear_learnable", "conv0")  # fmt: skip
-HAND_MADE = ("lcnn_lfcc_lstmsum", "rawnet2_2019", "aasist_l", "aasist")
+HAND_MADE = {"lcnn_lfcc_lstmsum": False, "rawnet2_2019": True, "aasist_l": True, "aasist": True}
+"""Hand-made systems, and whether their loss weighs the classes."""
 
 
 @dataclass(frozen=True)
@@ -115,9 +116,10 @@ class Study:
                 systems.append(self.add_training(f"train/searched-{seed}-{again}", "mel_fixed", found, tuned, again))
         for number, genotype in enumerate(genotypes):
             systems.append(self.add_training(f"train/random-{number}", "mel_fixed", genotype, tuned, 0))
-        for name in HAND_MADE:
-            rate = self.add_tuning(f"baselines/{name}", None)
-            systems.append(self.add_hand_made(f"train/{name}", f"baselines/{name}", rate))
+        for name, weighted in HAND_MADE.items():
+            changes = self.class_weights() if weighted else []
+            rate = self.add_tuning(f"baselines/{name}", None, *changes)
+            systems.append(self.add_hand_made(f"train/{name}", f"baselines/{name}", rate, *changes))
         for name in FRONTENDS:
             found = searches[0] if name == "mel_fixed" else self.add_search(f"search/{name}-0", name)
             if name != "mel_fixed":
@@ -145,14 +147,23 @@ class Study:
 
         return self.add(name, do)
 
-    def add_tuning(self, recipe: str, search: str | None) -> str:
+    def class_weights(self) -> list[str]:
+        """The published losses weigh the classes for the shares of ASVspoof; here those of this training set."""
+        with open(self.corpus, encoding="utf-8", newline="") as stream:
+            keys = [row["key"] for row in csv.DictReader(stream) if row["partition"] == "train"]
+        subset = self.recipe("raw_pcdarts/mel_fixed").data.subset
+        balanced = isinstance(subset, int) or "train" in subset
+        spoof = 0.5 if balanced else keys.count("bonafide") / len(keys)
+        return [f"network.options.loss_options={{weights: [{spoof:.4g}, {1 - spoof:.4g}]}}"]
+
+    def add_tuning(self, recipe: str, search: str | None, *changes: str) -> str:
         """Short trainings at each learning rate; the best is the one with the lowest EER on development."""
 
         def do(folder: Path) -> dict[str, Any]:
             eers = {}
             for rate in self.scale["rates"]:
                 change = [f"train.epochs={self.scale['tune_epochs']}", f"train.learning_rate={rate}"]
-                made = self.recipe(recipe, *self.scale["train"], *change)
+                made = self.recipe(recipe, *self.scale["train"], *changes, *change)
                 eers[rate] = self.train(made, folder / f"{rate:g}", search)
             return {"dev_eers": eers, "learning_rate": min(eers, key=lambda rate: eers[rate])}
 
@@ -169,9 +180,9 @@ class Study:
         searches = [need for need in (genotype, learnt) if isinstance(need, str)]
         return self.add(name, do, tuned, *searches)
 
-    def add_hand_made(self, name: str, recipe: str, tuned: str) -> str:
+    def add_hand_made(self, name: str, recipe: str, tuned: str, *changes: str) -> str:
         def do(folder: Path) -> dict[str, Any]:
-            self.train(self.recipe(recipe, *self.scale["train"], *self.rate(tuned)), folder, None)
+            self.train(self.recipe(recipe, *self.scale["train"], *changes, *self.rate(tuned)), folder, None)
             return self.evaluate(folder)
 
         return self.add(name, do, tuned)
