@@ -21,7 +21,9 @@ from nas.data.normalisation import normalise
 from nas.errors import Interrupted, NasError
 from nas.networks import registry
 from nas.training.checkpoint import Watch
+from nas.training.inputs import open_inputs
 from nas.training.run import read_tensors
+from nas.training.train import describe_classes
 from nas.training.weights import freeze, hold_norms, matches, take_weights
 
 LCNN: dict[str, Any] = {"width": 8, "embedding": 8, "loss": "weighted-cross-entropy"}
@@ -161,6 +163,16 @@ def test_frozen_parameters_and_statistics_stay(start: Path, tmp_path: Path) -> N
     assert "parameters frozen: encoder.0" in log
     assert f"statistics kept of 2 of {len(norms)} normalisations" in log
     assert re.search(r"(\d+) of \1 entries taken from", log)
+
+
+def test_the_log_tells_class_weights_that_do_not_fit(start: Path) -> None:
+    said = "16 training utterances, 8 of them bona fide"
+    told = "; a bona fide one weighs 9 times a spoofed one in the loss, where 1 would balance them"
+    assert f"{said}{told} (network.options.loss_options.weights)\n" in (start / "log.txt").read_text()
+    inputs = open_inputs(small(), ("train",))
+    assert describe_classes(registry.create("lcnn-logmel-lstmsum", loss="p2sgrad"), inputs) == said
+    options = {"loss": "focal", "loss_options": {"weights": (0.4, 0.6)}}
+    assert describe_classes(registry.create("lcnn-logmel-lstmsum", **options), inputs) == said
 
 
 def test_all_norms_or_none() -> None:

@@ -142,13 +142,30 @@ def train(
         assert not taken or isinstance(network, RawPCDarts)
         run.save_genotype("genotype", genotype, network.stem.frontend.state_dict() if taken else None)  # type: ignore
     run.log(f"{recipe.network.name}: {sum(p.numel() for p in network.parameters()):,} parameters")
-    for said in (f"front-end taken from {taken}" if taken else None, started, frozen):
+    classes = describe_classes(network, inputs)
+    for said in (classes, f"front-end taken from {taken}" if taken else None, started, frozen):
         if said:
             run.log(said)
     training = _Training(run, network, accelerator, inputs, batches, progress)
     # What the network starts from may not be there when the run is resumed, so it is kept from the first moment.
     training.save(Standing())
     return training.finish()
+
+
+def describe_classes(network: nn.Module, inputs: Inputs) -> str:
+    """How many utterances of each class training has, and whether the loss weighs the classes for other shares."""
+    labels = [inputs.store.utterances[index].label for index in inputs.partitions["train"]]
+    human, spoofed = sum(labels), len(labels) - sum(labels)
+    said = f"{len(labels):,} training utterances, {human:,} of them bona fide"
+    weights = getattr(getattr(network, "output", None), "weights", None)
+    if isinstance(weights, Tensor) and human and spoofed:
+        given, balancing = float(weights[1] / weights[0]), spoofed / human
+        if not 0.5 <= given / balancing <= 2:
+            said += (
+                f"; a bona fide one weighs {given:.3g} times a spoofed one in the loss, where {balancing:.3g} would"
+                " balance them (network.options.loss_options.weights)"
+            )
+    return said
 
 
 def resume_train(run: Run, progress: bool = True) -> TrainResult:
