@@ -58,7 +58,9 @@ def test_compare_draws(scores: Path, tmp_path: Path, capsys: pytest.CaptureFixtu
     arguments = [f"one={scores}", f"two={other}", "--bootstrap", 50, "-o", tmp_path / "out"]
     assert "| one |" in run(capsys, "compare", *arguments)
     names = {path.name for path in (tmp_path / "out").iterdir()}
-    pictures = {f"{name}.{suffix}" for name in ("det", "histogram", "attacks") for suffix in ("png", "svg")}
+    pictures = {
+        f"{name}.{suffix}" for name in ("intervals", "det", "histogram", "attacks") for suffix in ("png", "svg")
+    }
     assert names == {"comparison.md", "comparison.json", *pictures}
 
 

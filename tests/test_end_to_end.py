@@ -101,6 +101,15 @@ def test_the_trained_network_loads_and_scores(toy: Path) -> None:
     assert "phase_random" in evaluation.per_attack
 
 
+def test_speakers_stand_beside_the_scores(toy: Path) -> None:
+    scores = toy / "train" / "scores"
+    alone = read_scores(scores / "eval.txt", higher="bonafide")
+    together = read_scores(scores / "eval.txt", scores / "eval.protocol.txt", higher="bonafide")
+    assert alone.speaker is None
+    assert all(name.startswith(speaker) for name, speaker in zip(together.utterance, together.speaker, strict=True))
+    assert list(together.attack) == list(alone.attack)
+
+
 def test_evaluates_the_subset_or_the_whole(toy: Path, tmp_path: Path) -> None:
     recipe = nas.load_recipe(TOY, ["data.subset={eval: 4}", "train.epochs=1"])
     nas.train(recipe, toy / "search" / "genotype.json", tmp_path / "train", progress=False)

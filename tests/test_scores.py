@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nas.errors import NasError
-from nas.metrics import ScoreDirectionWarning, Trials, eer, read_asv_scores, read_key, read_scores, write_scores
+from nas.metrics import (
+    ScoreDirectionWarning,
+    Trials,
+    eer,
+    read_asv_scores,
+    read_key,
+    read_scores,
+    write_protocol,
+    write_scores,
+)
 from nas.metrics.scores import same_trials
 
 OURS = "u1 - bonafide 1.5\nu2 A07 spoof -0.25\nu3 - bonafide 2\nu4 A08 spoof -1e-3\n"
@@ -346,3 +356,23 @@ def test_published_files_and_protocols(shared: Path) -> None:
     assert (trials.direction, len(trials.attacks), len(set(trials.speaker))) == ("detected", 13, 67)
     with pytest.raises(NasError, match=r"without a score: 24844 of 24844 .*; scores without a trial: 71237 "):
         read_scores(shared / "data/scores/rawgat_st_mul.txt", shared / "data/protocols/ASVspoof2019.LA.cm.dev.trl.txt")
+
+
+def test_a_protocol_is_read_back_or_not_written(tmp_path: Path) -> None:
+    known = read_scores(file_of(tmp_path, OURS), file_of(tmp_path, PROTOCOL, "protocol.txt"))
+    path = write_protocol(tmp_path / "again.txt", known)
+    assert path is not None
+    assert path.read_text() == PROTOCOL
+    for speakers in (None, ["s1", "", "s2", "s2"], ["s1", "a b", "s2", "s2"]):
+        trials = replace(known, speaker=None if speakers is None else np.array(speakers, dtype=object))
+        assert write_protocol(tmp_path / "none.txt", trials) is None
+    assert not (tmp_path / "none.txt").exists()
+
+
+def test_a_manifest_is_a_protocol(tmp_path: Path) -> None:
+    """It names utterances and paths; the first are meant."""
+    rows = [line.split() for line in PROTOCOL.splitlines()]
+    lines = ["utterance,path,key,attack,speaker", *(f"{u},audio/{u}.flac,{key},{a},{s}" for s, u, _, a, key in rows)]
+    manifest = file_of(tmp_path, "\n".join(lines) + "\n", "manifest.csv")
+    check(read_scores(file_of(tmp_path, OURS), manifest))
+    assert sorted(set(read_key(manifest).speaker)) == ["s1", "s2"]  # type: ignore[arg-type]

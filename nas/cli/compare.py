@@ -22,8 +22,8 @@ def compare(
 ) -> None:
     """Systems side by side: metrics with intervals, and whether each differs from the reference by more than chance.
 
-    Runs of searches are compared by what they cost and found. With --output, DET curves, score histograms and the
-    EER of each attack are drawn as PNG and SVG.
+    Runs of searches are compared by what they cost and found. With --output, intervals, DET curves, score histograms
+    and the EER of each attack are drawn as PNG and SVG.
 
     Example: nas compare mel=runs/mel/train linear=runs/linear/train --output comparison/
 
@@ -47,16 +47,20 @@ def compare(
     for name, path in paths.items():
         ours = path.is_dir()
         scores = path / "scores" / "eval.txt" if ours else path
-        trials[name] = read_scores(scores, protocol, higher="bonafide" if ours else None)
+        speakers = path / "scores" / "eval.protocol.txt"
+        named = protocol or (speakers if ours and speakers.exists() else None)
+        trials[name] = read_scores(scores, named, higher="bonafide" if ours else None)
     asv = read_asv_scores(asv_scores) if asv_scores else None
     comparison = compare_systems(trials, asv, Bootstrap(rounds=bootstrap), reference)
     typer.echo(comparison.to_markdown())
     if output is not None:
-        from nas.visual.detection import draw_all
+        from nas.visual.detection import draw_all, draw_intervals
+        from nas.visual.look import save_figure
 
         written = [
             write_text(output / "comparison.md", comparison.to_markdown()),
             write_text(output / "comparison.json", comparison.to_json()),
             *draw_all(trials, output),
+            *(save_figure(draw_intervals(comparison), output / f"intervals.{suffix}") for suffix in ("png", "svg")),
         ]
         typer.echo("\n".join(str(path) for path in written))

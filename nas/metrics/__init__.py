@@ -18,7 +18,7 @@ from nas.metrics.eer import EER, det_points, detection_curve, eer, error_rates, 
 from nas.metrics.evaluation import AttackResult, Evaluation, evaluate_trials
 from nas.metrics.keys import Key, read_key
 from nas.metrics.published import read_measured, report_table
-from nas.metrics.scores import ScoreDirectionWarning, Trials, read_scores, write_scores
+from nas.metrics.scores import ScoreDirectionWarning, Trials, read_scores, write_protocol, write_scores
 from nas.metrics.tdcf import ASVErrors, MinTDCF, min_tdcf, read_asv_scores
 
 __all__ = [
@@ -62,5 +62,6 @@ __all__ = [
     "roc_area",
     "roc_points",
     "write_decision",
+    "write_protocol",
     "write_scores",
 ]

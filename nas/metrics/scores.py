@@ -182,6 +182,16 @@ def write_scores(path: str | Path, trials: Trials) -> Path:
     return write_text(path, "".join(f"{name} {attack} {key} {score!r}\n" for name, attack, key, score in rows))
 
 
+def write_protocol(path: str | Path, trials: Trials) -> Path | None:
+    """Write `SPEAKER UTTERANCE - ATTACK KEY` as ASVspoof does, a line a trial; None where a speaker is unknown."""
+    speakers = [] if trials.speaker is None else [str(speaker) for speaker in trials.speaker]
+    if not speakers or any(speaker.split() != [speaker] for speaker in speakers):
+        return None
+    keys = np.where(trials.label == 1, "bonafide", "spoof").tolist()
+    rows = zip(speakers, trials.utterance.tolist(), trials.attack.tolist(), keys, strict=True)
+    return write_text(path, "".join(f"{speaker} {name} - {attack} {key}\n" for speaker, name, attack, key in rows))
+
+
 def same_trials(systems: Sequence[Trials]) -> list[Trials]:
     """Several systems' trials in the order of the first.
 

@@ -62,7 +62,8 @@ def read_table(path: str | Path, lines: list[tuple[int, str]], required: Mapping
     split = _split(header_line, delimiter)
     places: dict[str, list[int]] = {}
     for name, known in {**COLUMNS, **{key: COLUMNS.get(key, ()) + more for key, more in required.items()}}.items():
-        places[name] = [at for at, title in enumerate(split) if title.lower() in known]
+        titles = (name,) if name in map(str.lower, split) else known  # A manifest has both utterance and path.
+        places[name] = [at for at, title in enumerate(split) if title.lower() in titles]
     if not places["utterance"] or any(_is_value(cell) for cell in split):
         return None
     for name, found in places.items():

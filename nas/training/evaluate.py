@@ -11,7 +11,7 @@ import torch
 from nas import processes
 from nas.errors import NasError
 from nas.files import write_text
-from nas.metrics import Evaluation, Trials, evaluate_trials, read_asv_scores, read_scores, write_scores
+from nas.metrics import Evaluation, Trials, evaluate_trials, read_asv_scores, read_scores, write_protocol, write_scores
 from nas.training.engine import start_engine
 from nas.training.inputs import open_inputs
 from nas.training.run import Run
@@ -70,6 +70,7 @@ def evaluate_run(
     if not processes.is_first():
         return evaluation
     write_scores(run.folder / "scores" / f"{partition}.txt", trials)
+    write_protocol(run.folder / "scores" / f"{partition}.protocol.txt", trials)
     write_text(run.folder / "scores" / f"{partition}.json", evaluation.to_json())
     if partition == "eval":
         write_card(run.folder, gather_card(run.folder, evaluation, network))

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from scipy.special import ndtri
 
 from nas.errors import NasError
+from nas.metrics.comparison import Comparison
 from nas.metrics.eer import detection_curve, eer
 from nas.metrics.scores import Trials
 from nas.visual.look import INK, LONGEST_TEXT, MUTED, PAPER, RULE, plain, save_figure
@@ -158,6 +159,31 @@ def draw_attacks(pictures: list[SystemPicture]) -> Figure:
     axes.set_ylim(0, 1.12 * max(0.5, *(value for picture in pictures for value in picture.per_attack.values())))
     _plain_axes(axes)
     figure.legend(loc="outside upper left", ncols=4, frameon=False, fontsize=9)
+    return figure
+
+
+def draw_intervals(comparison: Comparison) -> Figure:
+    """EER of each system with its interval, the best on top; hollow where it differs from the reference, a line."""
+    ordered = sorted(comparison.evaluations.items(), key=lambda item: -item[1].eer)
+    figure = Figure(figsize=(6.8, 0.9 + 0.27 * len(ordered)), layout="constrained")
+    axes = figure.add_subplot()
+    for place, (name, result) in enumerate(ordered):
+        interval = result.intervals["eer"]
+        against = comparison.difference(name)
+        differs = against is not None and against.significant
+        axes.plot(
+            [interval.low, interval.high], [place, place], color=COLOURS[0], linewidth=1.6, solid_capstyle="round"
+        )
+        axes.plot([result.eer], [place], "o", color=COLOURS[0], markerfacecolor=PAPER if differs else COLOURS[0])
+    axes.axvline(comparison.evaluations[comparison.reference].eer, color=RULE, linewidth=1.0, zorder=0)
+    axes.set_yticks(range(len(ordered)), [_label(name, 28) for name, _ in ordered])
+    axes.set_ylim(-0.6, len(ordered) - 0.4)
+    plan = ordered[0][1].bootstrap
+    assert plan is not None
+    axes.set_xlabel(
+        f"EER (%), {100 * plan.level:g} % intervals; hollow: differs from {_label(comparison.reference, 28)}"
+    )
+    _plain_axes(axes)
     return figure
 
 
