@@ -287,6 +287,19 @@ def test_autocast_keeps_statistics_in_float32() -> None:
             torch.testing.assert_close(folded.state_dict()[key], value, rtol=1e-4, atol=1e-5)
 
 
+def test_backward_under_autocast_is_that_outside() -> None:
+    torch.manual_seed(0)
+    space = space_of("raw")
+    _, folded = pair(space, CellPlan(8, 8, 8, False, False), 2, torch.float32)
+    inputs = random_inputs(space, 8, 2, 60, torch.float32)
+    leaves = [*folded.parameters(), *(t.requires_grad_() for t in inputs[:2])]
+    with torch.autocast("cpu", torch.bfloat16):
+        output = folded(*inputs[:2], inputs[2].softmax(1), torch.full((14,), 0.3))
+        inside = torch.autograd.grad(output.square().sum(), leaves, retain_graph=True)
+    outside = torch.autograd.grad(output.square().sum(), leaves)
+    assert all(torch.equal(*each) for each in zip(inside, outside, strict=True))
+
+
 def test_kinds_name_taps_and_lags() -> None:
     kinds = Kinds.of(space_of("raw"))
     assert kinds.taps == (-4, -2, -1, 0, 1, 2, 4)

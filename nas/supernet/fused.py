@@ -19,6 +19,7 @@ from nas import processes
 from nas.space import Pool, SearchSpace
 from nas.supernet import native, passes
 from nas.supernet.folding import Folded, Gradients, Kinds, Moments
+from nas.supernet.precision import full_precision
 
 Weights = tuple[tuple[Tensor, ...], ...]
 """For each linear primitive its convolutions' weights, stacked over edges."""
@@ -338,6 +339,7 @@ class FusedNodes(torch.autograd.Function):
         return (nodes, *statistics)
 
     @staticmethod
+    @full_precision
     def backward(ctx: Any, gradient: Tensor, *_: Tensor | None) -> Any:
         tensors, layout = ctx.saved_tensors, ctx.layout
         if torch.is_grad_enabled():

@@ -14,6 +14,7 @@ from torch import Tensor
 from nas import processes
 from nas.space import LEAKY_SLOPE
 from nas.supernet.fused import Layout, chosen
+from nas.supernet.precision import full_precision
 
 
 def plain(x: Tensor, weight: Tensor, eps: float, halved: bool, synchronised: bool) -> Tensor:
@@ -48,6 +49,7 @@ class PointwiseNorm(torch.autograd.Function):
         return normal, mean, variance
 
     @staticmethod
+    @full_precision
     def backward(ctx: Any, gradient: Tensor, *_: Tensor | None) -> tuple[Tensor | None, ...]:
         x, weight = ctx.saved_tensors
         if torch.is_grad_enabled():

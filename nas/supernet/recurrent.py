@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from nas.supernet.precision import full_precision
+
 
 class GatheredGRU(nn.GRU):
     """nn.GRU, batch first; on a CPU in training, weight gradients are gathered over the frames."""
@@ -62,6 +64,7 @@ class _Layer(torch.autograd.Function):
         return states[1:].transpose(0, 1)
 
     @staticmethod
+    @full_precision
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         x, w, u, bias, recurrent_bias = ctx.saved_tensors
         if torch.is_grad_enabled():
