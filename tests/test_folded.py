@@ -16,7 +16,7 @@ from nas.space import CellTopology, Computed, Identity, Linear, Pool, SearchSpac
 from nas.supernet import native, passes
 from nas.supernet.benchmark import Variant, bench_cells, bench_search
 from nas.supernet.folded import FoldedCell
-from nas.supernet.folding import Kinds
+from nas.supernet.moments import Kinds
 from nas.supernet.network import Supernet
 from nas.supernet.per_edge import SearchCell
 from nas.supernet.recurrent import GatheredGRU

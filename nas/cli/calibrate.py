@@ -21,10 +21,11 @@ def calibrate(
     Example: nas evaluate runs/train --partition dev && nas calibrate runs/train -o threshold.json
     """
     from nas.metrics import fit_decision, read_scores, write_decision
+    from nas.metrics.scores import read_own_scores
 
     ours = scores.is_dir()
     path = scores / "scores" / "dev.txt" if ours else scores
-    trials = read_scores(path, protocol, higher="bonafide" if ours else None)
+    trials = read_own_scores(path, protocol) if ours else read_scores(path, protocol)
     decision = fit_decision(trials, criterion)  # type: ignore[arg-type]
     write_decision(output, decision)
     typer.echo(f"accept scores from {decision.threshold:.6g}: rejects {decision.frr:.2f} % of bona fide speech,")

@@ -32,6 +32,7 @@ def compare(
     from nas.files import write_text
     from nas.metrics import Bootstrap, read_asv_scores, read_scores
     from nas.metrics import compare as compare_systems
+    from nas.metrics.scores import read_own_scores
 
     paths = {}
     for system in systems:
@@ -45,11 +46,8 @@ def compare(
         return
     trials = {}
     for name, path in paths.items():
-        ours = path.is_dir()
-        scores = path / "scores" / "eval.txt" if ours else path
-        speakers = path / "scores" / "eval.protocol.txt"
-        named = protocol or (speakers if ours and speakers.exists() else None)
-        trials[name] = read_scores(scores, named, higher="bonafide" if ours else None)
+        own = path / "scores" / "eval.txt"
+        trials[name] = read_own_scores(own, protocol) if path.is_dir() else read_scores(path, protocol)
     asv = read_asv_scores(asv_scores) if asv_scores else None
     comparison = compare_systems(trials, asv, Bootstrap(rounds=bootstrap), reference)
     typer.echo(comparison.to_markdown())

@@ -192,6 +192,12 @@ def write_protocol(path: str | Path, trials: Trials) -> Path | None:
     return write_text(path, "".join(f"{speaker} {name} - {attack} {key}\n" for speaker, name, attack, key in rows))
 
 
+def read_own_scores(path: str | Path, protocol: str | Path | None = None) -> Trials:
+    """A score file of a run: higher is bona fide, and the speakers stand beside it where they are known."""
+    beside = Path(path).with_suffix(".protocol.txt")
+    return read_scores(path, protocol or (beside if beside.exists() else None), higher="bonafide")
+
+
 def same_trials(systems: Sequence[Trials]) -> list[Trials]:
     """Several systems' trials in the order of the first.
 

@@ -15,8 +15,9 @@ from torch import Tensor
 
 from nas import processes
 from nas.space import LEAKY_SLOPE
-from nas.supernet.folding import Folded, Kernels, Moments, merge
+from nas.supernet.folding import Folded, Kernels, merge
 from nas.supernet.fused import Layout, Weights
+from nas.supernet.moments import Moments
 from nas.supernet.passes import halve, pool
 from nas.supernet.per_edge import channel_shuffle
 

@@ -18,7 +18,8 @@ from torch import Tensor
 from nas import processes
 from nas.space import Pool, SearchSpace
 from nas.supernet import native, passes
-from nas.supernet.folding import Folded, Gradients, Kinds, Moments
+from nas.supernet.folding import Folded
+from nas.supernet.moments import Gradients, Kinds, Moments
 from nas.supernet.precision import full_precision
 
 Weights = tuple[tuple[Tensor, ...], ...]
