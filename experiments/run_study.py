@@ -29,7 +29,8 @@ import nas
 from nas.errors import NasError
 from nas.files import write_text
 from nas.genotype import KINDS
-from nas.metrics import Trials, eer, read_scores, write_scores
+from nas.metrics import Bootstrap, Trials, evaluate_trials, write_scores
+from nas.metrics.scores import read_own_scores
 from nas.training.environment import describe_environment
 from nas.visual.film import read_film
 
@@ -204,20 +205,26 @@ class Study:
         return nas.train(recipe, given, folder, frontend=frontend if frontend and frontend.is_file() else None).eer
 
     def evaluate(self, folder: Path) -> dict[str, Any]:
-        """EER on all of evaluation, pooled, by attack, and on attacks seen and not seen in training; size and speed."""
+        """EER on all of evaluation, pooled and by attack; size and speed."""
         result = nas.evaluate(folder, bootstrap=1000, whole=True)
         card = json.loads((folder / "card.json").read_text(encoding="utf-8"))
-        with open(self.corpus, encoding="utf-8", newline="") as stream:
-            seen = {row["attack"] for row in csv.DictReader(stream) if row["partition"] == "train"}
-        trials = read_scores(folder / "scores" / "eval.txt", higher="bonafide")
-        parts = {}
-        for name, wanted in (("seen", True), ("unseen", False)):
-            spoofs = trials.score[(trials.label == 0) & ([(a in seen) == wanted for a in trials.attack])]
-            parts[f"eer_{name}"] = 100 * eer(trials.score[trials.label == 1], spoofs).value
         evaluation = json.loads(result.to_json())
-        return {"eer": result.eer, **parts, "bootstrap": evaluation.get("bootstrap"), "model": card.get("model")} | {
+        return {"eer": result.eer, "bootstrap": evaluation.get("bootstrap"), "model": card.get("model")} | {
             "per_attack": {name: attack.eer for name, attack in result.per_attack.items()}
         }
+
+    def seen_and_unseen(self, folder: Path) -> dict[str, Any]:
+        """EER and its interval on the attacks that training has seen, and on those that it has not."""
+        with open(self.corpus, encoding="utf-8", newline="") as stream:
+            seen = {row["attack"] for row in csv.DictReader(stream) if row["partition"] == "train"}
+        trials = read_own_scores(folder / "scores" / "eval.txt")
+        heard = np.isin(trials.attack, list(seen))
+        found: dict[str, Any] = {}
+        for name, spoofs in (("seen", heard), ("unseen", ~heard)):
+            result = evaluate_trials(trials.select((trials.label == 1) | spoofs), bootstrap=Bootstrap())
+            interval = result.intervals["eer"]
+            found |= {f"eer_{name}": result.eer, f"eer_{name}_interval": [interval.low, interval.high]}
+        return found
 
     def one_shot(self, search: str, drawn: list[nas.Genotype]) -> dict[str, Any]:
         """What the supernet believes of each genotype, on all of development, against what its training says."""
@@ -282,7 +289,11 @@ class Study:
         for name in filter(self.done, names):
             unit = json.loads((self.output / name / "unit.json").read_text(encoding="utf-8"))
             told = {key: unit["environment"][key] for key in ("time", "git", "cpu", "threads", "gpus")}
-            rows[name] = unit["found"] | {key: round(unit[key], 1) for key in ("seconds", "processor_seconds")} | told
+            scored = (self.output / name / "scores" / "eval.txt").exists()
+            attacks = self.seen_and_unseen(self.output / name) if scored else {}
+            rows[name] = (
+                unit["found"] | attacks | {key: round(unit[key], 1) for key in ("seconds", "processor_seconds")} | told
+            )
         return json.dumps(rows, indent=1) + "\n"
 
     def done(self, name: str) -> bool:

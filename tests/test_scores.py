@@ -365,8 +365,9 @@ def test_a_protocol_is_read_back_or_not_written(tmp_path: Path) -> None:
     assert path.read_text() == PROTOCOL
     for speakers in (None, ["s1", "", "s2", "s2"], ["s1", "a b", "s2", "s2"]):
         trials = replace(known, speaker=None if speakers is None else np.array(speakers, dtype=object))
+        (tmp_path / "none.txt").write_text("of earlier scores")
         assert write_protocol(tmp_path / "none.txt", trials) is None
-    assert not (tmp_path / "none.txt").exists()
+        assert not (tmp_path / "none.txt").exists()
 
 
 def test_a_manifest_is_a_protocol(tmp_path: Path) -> None:

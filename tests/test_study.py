@@ -31,7 +31,7 @@ def test_a_number_brings_what_it_needs(corpus: Path, tmp_path: Path) -> None:
     for name in ("search/mel_fixed-0", "tune/mel_fixed", "train/searched-0-1"):
         assert study.done(name)
     found = study.found("train/searched-0-1")
-    assert {"eer", "eer_seen", "eer_unseen", "per_attack", "model"} <= found.keys()
+    assert {"eer", "per_attack", "model"} <= found.keys()
     assert set(study.found("tune/mel_fixed")["dev_eers"]) == {"0.001", "0.003"}
     unit = tmp_path / "study" / "train/searched-0-1" / "unit.json"
     before = unit.stat().st_mtime_ns
@@ -42,6 +42,10 @@ def test_a_number_brings_what_it_needs(corpus: Path, tmp_path: Path) -> None:
     assert all(len(shares[kind]) == 2 and min(shares[kind]) >= 0 for kind in ("normal", "expand"))
     results = json.loads(study.results(list(study.units)))
     assert sorted(results) == ["search/mel_fixed-0", "train/searched-0-1", "tune/mel_fixed"]
+    told = results["train/searched-0-1"]
+    for attacks in ("seen", "unseen"):
+        low, high = told[f"eer_{attacks}_interval"]
+        assert low <= told[f"eer_{attacks}"] <= high
     assert str(tmp_path) not in json.dumps(results)
 
 

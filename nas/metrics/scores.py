@@ -183,9 +183,14 @@ def write_scores(path: str | Path, trials: Trials) -> Path:
 
 
 def write_protocol(path: str | Path, trials: Trials) -> Path | None:
-    """Write `SPEAKER UTTERANCE - ATTACK KEY` as ASVspoof does, a line a trial; None where a speaker is unknown."""
+    """Write `SPEAKER UTTERANCE - ATTACK KEY` as ASVspoof does, a line a trial.
+
+    Returns:
+        The path, or None where a speaker is unknown: then nothing is written, and what earlier scores left is removed.
+    """
     speakers = [] if trials.speaker is None else [str(speaker) for speaker in trials.speaker]
     if not speakers or any(speaker.split() != [speaker] for speaker in speakers):
+        Path(path).unlink(missing_ok=True)
         return None
     keys = np.where(trials.label == 1, "bonafide", "spoof").tolist()
     rows = zip(speakers, trials.utterance.tolist(), trials.attack.tolist(), keys, strict=True)

@@ -19,7 +19,7 @@ from nas.data.readers import read
 from nas.errors import NasError
 from nas.frontends.sinc import SAMPLE_RATE
 from nas.genotype import Genotype
-from nas.metrics.scores import Trials, read_scores
+from nas.metrics.scores import Trials, read_own_scores
 from nas.recipe_file import read_yaml, recipe_from
 from nas.space import SearchSpace, get_space
 from nas.visual.curves import column
@@ -92,7 +92,7 @@ def gather_run(folder: str | Path) -> RunFacts:
         genotype=Genotype.load(folder / "genotype.json") if (folder / "genotype.json").exists() else None,
         space=get_space(str(recipe.get("space", "raw_waveform"))),
         film=read_film(folder) if has_film else None,
-        trials=read_scores(scores, higher="bonafide") if scores.exists() else None,
+        trials=read_own_scores(scores) if scores.exists() else None,
         evaluation=evaluation,
         card=card,
     )
