@@ -9,7 +9,9 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
+from torch.optim import SGD
 
+from nas.bilevel import architecture_step, weight_step
 from nas.errors import NasError
 from nas.networks.raw_pcdarts import CellPlan
 from nas.space import CellTopology, Computed, Identity, Linear, Pool, SearchSpace, Zero, get_space
@@ -338,3 +340,18 @@ def test_a_step_on_a_gpu_equals_the_definition() -> None:
     inputs = [t.cuda() for t in random_inputs(space, 8, 2, 300, torch.float64)]
     expected, seed = results(definition, space, inputs, None)
     assert worst(expected, results(folded, space, inputs, seed)[0], 1e-6) < 1e-10
+
+
+@pytest.mark.slow
+def test_compiled_both_steps_are_the_same() -> None:
+    """Also the second one, whose parameters the first one holds."""
+    small = {"channels": 4, "cells": 2, "gru_hidden": 8, "gru_layers": 1, "mask": 0}
+    eager, compiled = Supernet(**small), Supernet(compile="whole", **small)  # type: ignore[arg-type]
+    compiled.load_state_dict(eager.state_dict())
+    waveforms, labels = 0.1 * torch.randn(2, 4000), torch.tensor([0, 1])
+    for supernet in (eager, compiled):
+        for _ in range(2):
+            architecture_step(supernet, SGD(supernet.architecture.parameters(), 0.1), waveforms, labels)
+            weight_step(supernet, SGD(supernet.weight_parameters(), 0.1), waveforms, labels)
+    for (name, ours), theirs in zip(compiled.state_dict().items(), eager.state_dict().values(), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-4, msg=lambda text, name=name: f"{name}: {text}")

@@ -9,6 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
+from nas.errors import NasError
+
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 
 Json = Annotated[Path | None, typer.Option("--json", help="Also write everything measured here.", metavar="FILE")]
@@ -17,6 +19,7 @@ Channels = Annotated[int, typer.Option(help="C of the network.")]
 Samples = Annotated[int, typer.Option(help="Length of an utterance in samples.")]
 Repeats = Annotated[int, typer.Option(help="Rounds that count, after one that does not.")]
 Device = Annotated[str, typer.Option(help="cpu or cuda.")]
+PRECISIONS = ("float32", "bf16")
 
 
 @app.callback()
@@ -34,10 +37,15 @@ def search(
     device: Device = "cpu",
     precision: Annotated[str, typer.Option(help="Comma-separated: float32, bf16.")] = "float32",
     compile: Annotated[str, typer.Option(help="Comma-separated: none, cell, whole.")] = "none",
+    implementation: Annotated[
+        str, typer.Option(help="What precision and compile are tried on; compiling per_edge takes long.")
+    ] = "per_edge,folded",
     memory: Annotated[bool, typer.Option(help="Also measure peak memory, each in a process of its own.")] = True,
     json: Json = None,
 ) -> None:
     """A step of the search: forward, weight step, architecture step, peak memory; per edge against folded.
+
+    All are compared with the definition, per edge in float32 and not compiled.
 
     Example: nas bench search --batch 4 --precision float32,bf16
     """
@@ -45,11 +53,11 @@ def search(
 
     variants = [Variant("per_edge")]
     variants += [
-        Variant(implementation, form, kind)  # type: ignore[arg-type]
-        for implementation in ("per_edge", "folded")
-        for kind in _listed(precision)
-        for form in _listed(compile)
-        if (implementation, kind, form) != ("per_edge", "float32", "none")
+        Variant(kind, form, number)  # type: ignore[arg-type]
+        for kind in _listed(implementation, "per_edge", "folded")
+        for number in _listed(precision, *PRECISIONS)
+        for form in _listed(compile, "none", "cell", "whole")
+        if (kind, number, form) != ("per_edge", "float32", "none")
     ]
     result = bench_search(variants, channels, cells, samples, batch, repeats, device, memory)
     _print(result, json)
@@ -86,7 +94,19 @@ def train(
     from nas.training.benchmark import bench_train
 
     found = Genotype.load(genotype) if genotype else None
-    _print(bench_train(found, channels, samples, batch, repeats, device, _listed(precision), _listed(compile)), json)
+    _print(
+        bench_train(
+            found,
+            channels,
+            samples,
+            batch,
+            repeats,
+            device,
+            _listed(precision, *PRECISIONS),
+            _listed(compile, "none", "whole"),
+        ),
+        json,
+    )
 
 
 @app.command()
@@ -127,8 +147,14 @@ def score(
     _print({"machine": machine("cpu"), "setting": setting, "rows": rows}, json)
 
 
-def _listed(text: str) -> list[str]:
-    return [part.strip() for part in text.split(",") if part.strip()]
+def _listed(text: str, *valid: str) -> list[str]:
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    from nas.space import nearest
+
+    for part in parts:
+        if part not in valid:
+            raise NasError(f"{part!r} cannot be measured{nearest(part, list(valid))}")
+    return parts
 
 
 def _print(result: Mapping[str, Any], path: Path | None) -> None:

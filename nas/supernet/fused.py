@@ -26,8 +26,9 @@ Weights = tuple[tuple[Tensor, ...], ...]
 """For each linear primitive its convolutions' weights, stacked over edges."""
 
 
-Passes = Literal["auto", "torch", "inductor", "native"]
-"""What runs the elementwise passes: torch operations, the same compiled by inductor, or C (CPU). Auto: C if it can."""
+Passes = Literal["auto", "compiled", "torch", "inductor", "native"]
+"""What runs the elementwise passes: torch operations, the same compiled by inductor, or C ("native"), on a CPU.
+Auto: C where it can, else torch. Compiled: C where it can, else inductor."""
 
 
 @dataclass(frozen=True)
@@ -77,10 +78,10 @@ _COMPILED: dict[str, Callable[..., Any]] = {}
 
 def chosen(name: str, layout: Layout, x: Tensor) -> Callable[..., Any]:
     """The implementation of a pass (a function of `passes`) for tensors like x."""
-    if layout.passes in ("auto", "native") and native.available(x):
+    if layout.passes not in ("torch", "inductor") and native.available(x):
         return getattr(native, name)
     plain: Callable[..., Any] = getattr(passes, name)
-    if layout.passes != "inductor":
+    if layout.passes not in ("compiled", "inductor"):
         return plain
     if name not in _COMPILED:
         _COMPILED[name] = torch.compile(plain, dynamic=True)
@@ -113,6 +114,8 @@ def run(
         of linear primitives [linear, J, C'] each, of pools [pools, C'] each.
     """
     kinds, reach, active, nodes = layout.kinds, layout.kinds.reach, layout.active, layout.nodes
+    # Compiled passes are compiled anew for tensors that require gradients.
+    x0, x1 = x0.detach(), x1.detach()
     batch, channels, frames = x0.shape
     padded = x0.new_empty(batch, nodes + 1, active, frames + 4 * reach)
     states = x0.new_empty(batch, nodes, channels, frames)
@@ -203,6 +206,7 @@ def run_backward(
 ) -> tuple[list[Tensor | None], Tensor | None, Tensor | None, list[Tensor] | None]:
     """Gradients of x0 and x1 (a list), a, b and the weights, from that of the pooled nodes [B, N C, T // 2]."""
     active, reach, nodes = layout.active, layout.kinds.reach, layout.nodes
+    x0, x1 = x0.detach(), x1.detach()
     batch, channels, frames = x0.shape
     mixes = x0.new_zeros(batch, nodes, active, frames + 2 * reach)
     inner = mixes[..., reach : reach + frames]

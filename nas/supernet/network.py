@@ -29,8 +29,8 @@ class Supernet(nn.Module):
         implementation: how the cells compute it, "folded" (fast) or "per_edge" (the definition); parameters, buffers
             and their names are the same.
         channels, cells, gru_hidden, gru_layers, frontend, learnable, kernel, mask: as in `RawPCDarts`.
-        compile: "cell" compiles the cells' elementwise work (folded) or each cell (per edge) with `torch.compile`,
-            "whole" the whole forward.
+        compile: "cell" compiles each cell with `torch.compile`, "whole" the whole forward; of folded cells the
+            elementwise work, where C does not do it.
         recompute: keep less for the backward pass and compute it again (folded).
 
     Raises:
@@ -56,7 +56,7 @@ class Supernet(nn.Module):
         super().__init__()
         self.space = get_space(space) if isinstance(space, str) else space
         nodes = self.space.topology.intermediate
-        passes: Passes = "inductor" if compile == "cell" else "auto"
+        passes: Passes = "auto" if compile == "none" else "compiled"
         self.architecture = Architecture(self.space)
         self.stem = Stem(frontend, channels, learnable, kernel, mask)
         plans = plan_cells(channels, cells, {False: nodes, True: nodes})
@@ -70,7 +70,13 @@ class Supernet(nn.Module):
         if implementation == "folded":
             self.head.gru = GatheredGRU.like(self.head.gru)
         self.output = P2SGrad(gru_hidden)
+        if compile != "none":
+            _set_up_compiler()
         if compile == "whole":
+            if implementation == "folded":
+                # Passes by hand and a loop over frames, which the compiler would take minutes to follow.
+                for part in (*self.cells, self.head.gru):
+                    part.forward = torch.compiler.disable(part.forward)  # type: ignore[method-assign]
             self.compile()
         elif compile == "cell" and implementation == "per_edge":
             for cell in self.cells:
@@ -96,3 +102,13 @@ class Supernet(nn.Module):
         embedding = self.embed(waveform)
         with torch.autocast(embedding.device.type, enabled=False):
             return self.output(embedding)
+
+
+def _set_up_compiler() -> None:
+    config = torch._dynamo.config
+    # Each of the two steps of a search holds the other's parameters (`requires_grad`). By default what was compiled for
+    # one of them runs in the other too: parameters of known modules are not looked at again.
+    config.skip_tensor_guards_with_matching_dict_tags = False
+    # Numbers of sources and targets, and lengths that coincide, make up to 12 variants of a folded cell's passes; past
+    # the default limit of 8 the rest would run uncompiled.
+    config.recompile_limit = max(config.recompile_limit, 32)
