@@ -21,9 +21,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import numpy as np
+import torch
 
 import nas
 from nas.errors import NasError
@@ -31,6 +33,7 @@ from nas.files import write_text
 from nas.genotype import KINDS
 from nas.metrics import Bootstrap, Trials, evaluate_trials, write_scores
 from nas.metrics.scores import read_own_scores
+from nas.networks.benchmark import measure_scoring
 from nas.training.environment import describe_environment
 from nas.visual.film import read_film
 
@@ -64,6 +67,7 @@ TOY: dict[str, Any] = {
 
 SCALES = {"small": SMALL, "paper": PAPER, "toy": TOY}
 SEEDS, RETRAININGS, RANDOM = 3, 2, 5
+TURNS = 5
 FRONTENDS = ("mel_fixed", "mel_learnable", "inverse_mel_fixed", "inverse_mel_learnable", "linear_fixed",
              "linear_learnable", "conv0")  # fmt: skip
 HAND_MADE = {"lcnn_lfcc_lstmsum": False, "rawnet2_2019": True, "aasist_l": True, "aasist": True}
@@ -133,6 +137,7 @@ class Study:
         found = self.add_search("search/second-order", "mel_fixed", "search.order=second")
         self.add_training("train/second-order", "mel_fixed", found, tuned, 0)
         self.add("one-shot", lambda folder: self.one_shot(searches[0], genotypes), searches[0], *systems[:11])
+        self.add("latency", lambda folder: self.latency(systems), *systems)
         watched = [name for name in self.units if name.startswith("search/")]
         self.add("operations", lambda folder: self.operations(watched), *watched)
         if self.real is not None:
@@ -249,6 +254,19 @@ class Study:
             rows.append({"genotype": f"random-{number}", "one_shot": judge.eer(genotype), "trained": trained[0]})
         pairs = [row["one_shot"] for row in rows], [row["trained"] for row in rows]
         return {"rows": rows, "spearman": float(spearmanr(*pairs)[0]), "kendall": float(kendalltau(*pairs)[0])}
+
+    def latency(self, systems: list[str]) -> dict[str, float]:
+        """Milliseconds of scoring one utterance, with PyTorch's threads as they are; the systems take turns.
+
+        The card of each run has its own, taken beside whatever else was running.
+        """
+        samples = self.recipe("raw_pcdarts/mel_fixed").data.samples
+        networks = {name: nas.load(self.output / name) for name in systems}
+        times: dict[str, list[float]] = {name: [] for name in systems}
+        for _ in range(TURNS):
+            for name, network in networks.items():
+                times[name] += measure_scoring(network, samples, rounds=2, threads=torch.get_num_threads()).plain
+        return {name: 1000 * median(found) for name, found in times.items()}
 
     def operations(self, searches: list[str]) -> dict[str, Any]:
         """Share of kept operations without weights in each cell kind after every epoch of every search."""
