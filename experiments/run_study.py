@@ -31,8 +31,8 @@ import nas
 from nas.errors import NasError
 from nas.files import write_text
 from nas.genotype import KINDS
-from nas.metrics import Bootstrap, Trials, evaluate_trials, write_scores
-from nas.metrics.scores import read_own_scores
+from nas.metrics import Bootstrap, Trials, eer, evaluate_trials, write_scores
+from nas.metrics.scores import read_own_scores, same_trials
 from nas.networks.benchmark import measure_scoring
 from nas.training.environment import describe_environment
 from nas.visual.film import read_film
@@ -137,6 +137,7 @@ class Study:
         found = self.add_search("search/second-order", "mel_fixed", "search.order=second")
         self.add_training("train/second-order", "mel_fixed", found, tuned, 0)
         self.add("one-shot", lambda folder: self.one_shot(searches[0], genotypes), searches[0], *systems[:11])
+        self.add("fusion", lambda folder: self.fusion(systems), *systems)
         self.add("latency", lambda folder: self.latency(systems), *systems)
         watched = [name for name in self.units if name.startswith("search/")]
         self.add("operations", lambda folder: self.operations(watched), *watched)
@@ -254,6 +255,24 @@ class Study:
             rows.append({"genotype": f"random-{number}", "one_shot": judge.eer(genotype), "trained": trained[0]})
         pairs = [row["one_shot"] for row in rows], [row["trained"] for row in rows]
         return {"rows": rows, "spearman": float(spearmanr(*pairs)[0]), "kendall": float(kendalltau(*pairs)[0])}
+
+    def fusion(self, systems: list[str]) -> dict[str, float]:
+        """EER on evaluation of RawNet2 and LCNN together, and of the two with each other system.
+
+        Scores are standardised, which needs no labels, and added.
+        """
+        scored = {name: read_own_scores(self.output / name / "scores" / "eval.txt") for name in systems}
+        aligned = dict(zip(scored, same_trials(list(scored.values())), strict=True))
+        scores = {name: (trials.score - trials.score.mean()) / trials.score.std() for name, trials in aligned.items()}
+        pair = [name for name in systems if name.startswith(("train/rawnet2", "train/lcnn"))]
+        both = np.sum([scores[name] for name in pair], axis=0)
+        human = aligned[pair[0]].label == 1
+        found = {"+".join(pair): eer(both[human], both[~human])}
+        for name in systems:
+            if name not in pair:
+                three = both + scores[name]
+                found[name] = eer(three[human], three[~human])
+        return {name: 100 * result.value for name, result in found.items()}
 
     def latency(self, systems: list[str]) -> dict[str, float]:
         """Milliseconds of scoring one utterance, with PyTorch's threads as they are; the systems take turns.
