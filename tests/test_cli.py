@@ -79,7 +79,7 @@ def test_bench_prints_ratios(
     monkeypatch.setattr("nas.supernet.benchmark.bench_search", partial(bench_search, **tiny))
     monkeypatch.setattr("nas.training.benchmark.bench_train", partial(bench_train, **tiny))
     small = ["--channels", 4, "--samples", 6000, "--batch", 2, "--repeats", 1]
-    with pytest.raises(AssertionError, match="'fold' cannot be measured; did you mean 'folded'?"):
+    with pytest.raises(AssertionError, match="'fold' cannot be measured; did you mean 'folded'"):
         run(capsys, "bench", "search", "--implementation", "fold")
     text = run(capsys, "bench", "search", *small, "--cells", 3, "--no-memory", "--json", tmp_path / "search.json")
     assert "per_edge" in text
