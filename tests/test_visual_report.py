@@ -70,6 +70,7 @@ def make_run(folder: Path, kind: str, name: str = "toy", utterance: str = "U") -
         (folder / "scores" / "eval.json").write_text(
             json.dumps(
                 {"eer": 30.0, "min_tdcf": 0.5, "worst_attack": EVIL, "worst_attack_eer": 30.0, "remarks": [EVIL]}
+                | {"intervals": {"eer": [20.125, 40]}}
             )
         )
         (folder / "card.json").write_text(
@@ -156,6 +157,8 @@ def test_comparison(tmp_path):
     text = write_report(runs, tmp_path / "both.html").read_text()
     assert "2 runs compared" in text
     assert "DET curves of 2 runs" in text
+    for cell in ("[20.12, 40.00]", "12,345", "1.2"):
+        assert f">{cell}</td>" in text
     assert "1 run" in text
     assert "2 run" in text
 
@@ -185,6 +188,10 @@ def test_hostile_values_end_in_a_sentence_or_a_page(tmp_path):
     (run / "history.csv").write_text("epoch,dev_eer\nnan,inf\n,\n1,2,3,4\n")
     (run / "card.json").write_text('{"metrics": {"eer": [], "intervals": {"eer": 3}}, "model": "x", "seed": {}}')
     assert "Summary" in write_report([run], tmp_path / "report.html").read_text()
+    for intervals in ("[1]", '{"eer": [1, "x"]}', '{"eer": {}}'):
+        (run / "scores" / "eval.json").write_text(f'{{"intervals": {intervals}}}')
+        (run / "card.json").write_text('{"model": {"parameters": 1.5, "macs": "many", "latency_ms": []}}')
+        assert "2 runs compared" in write_report([run, run], tmp_path / "report.html").read_text()
     (run / "recipe.yaml").write_text('{"name": "x", "network": {"channels": "many"}}')
     with pytest.raises(NasError, match="channels"):
         gather_run(run)

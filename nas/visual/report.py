@@ -86,6 +86,8 @@ def _comparison(facts: Sequence[RunFacts], labels: Sequence[str]) -> list[page.S
     rows = []
     for run, label in zip(facts, labels, strict=True):
         found = run.evaluation
+        model = run.card.get("model")
+        size = model if isinstance(model, dict) else {}
         rows.append(
             [
                 label,
@@ -94,12 +96,17 @@ def _comparison(facts: Sequence[RunFacts], labels: Sequence[str]) -> list[page.S
                 str(run.recipe.get("seed", "")),
                 _number(run.best_dev_eer, ".2f"),
                 _number(found.get("eer"), ".2f"),
+                _range(found.get("intervals")),
                 _number(found.get("min_tdcf"), ".4f"),
                 str(found.get("worst_attack") or ""),
                 _number(found.get("worst_attack_eer"), ".2f"),
+                _number(size.get("parameters"), ",d"),
+                _number(size.get("macs"), ",d"),
+                _number(size.get("latency_ms"), ".1f"),
             ]
         )
-    header = ["run", "kind", "recipe", "seed", "best dev EER %", "eval EER %", "min t-DCF", "worst attack", "its EER %"]
+    header = ["run", "kind", "recipe", "seed", "best dev EER %", "eval EER %", "interval", "min t-DCF", "worst attack"]
+    header += ["its EER %", "parameters", "MACs", "latency, ms"]
     body = page.table(header, rows, "The runs")
     curves = {label: run.history for run, label in zip(facts, labels, strict=True) if run.history}
     if curves:
@@ -322,4 +329,11 @@ def _both_classes(trials: Trials | None) -> bool:
 
 
 def _number(value: object, form: str) -> str:
-    return format(value, form) if isinstance(value, int | float) else ""
+    return format(value, form) if isinstance(value, int if form.endswith("d") else int | float) else ""
+
+
+def _range(intervals: object) -> str:
+    match intervals:
+        case {"eer": [int() | float() as low, int() | float() as high]}:
+            return f"[{low:.2f}, {high:.2f}]"
+    return ""
