@@ -157,7 +157,7 @@ def test_comparison(tmp_path):
     text = write_report(runs, tmp_path / "both.html").read_text()
     assert "2 runs compared" in text
     assert "DET curves of 2 runs" in text
-    for cell in ("[20.12, 40.00]", "12,345", "1.2"):
+    for cell in ("[20.12,\N{NO-BREAK SPACE}40.00]", "12,345", "1.2"):
         assert f">{cell}</td>" in text
     assert "1 run" in text
     assert "2 run" in text

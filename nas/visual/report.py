@@ -107,7 +107,8 @@ def _comparison(facts: Sequence[RunFacts], labels: Sequence[str]) -> list[page.S
         )
     header = ["run", "kind", "recipe", "seed", "best dev EER %", "eval EER %", "interval", "min t-DCF", "worst attack"]
     header += ["its EER %", "parameters", "MACs", "latency, ms"]
-    body = page.table(header, rows, "The runs")
+    told = [at for at in range(len(header)) if any(row[at] for row in rows)]
+    body = page.table([header[at] for at in told], [[row[at] for at in told] for row in rows], "The runs")
     curves = {label: run.history for run, label in zip(facts, labels, strict=True) if run.history}
     if curves:
         body += _svg(draw_curves(curves), "Learning curves on the development set, a line a run.")
@@ -335,5 +336,5 @@ def _number(value: object, form: str) -> str:
 def _range(intervals: object) -> str:
     match intervals:
         case {"eer": [int() | float() as low, int() | float() as high]}:
-            return f"[{low:.2f}, {high:.2f}]"
+            return f"[{low:.2f},\N{NO-BREAK SPACE}{high:.2f}]"
     return ""
