@@ -20,6 +20,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from fnmatch import fnmatch
+from functools import cached_property
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -99,6 +100,12 @@ class Study:
         self.units: dict[str, Unit] = {}
         self._declare()
 
+    @cached_property
+    def manifest(self) -> list[dict[str, str]]:
+        """The rows of the corpus's manifest."""
+        with open(self.corpus, encoding="utf-8", newline="") as stream:
+            return list(csv.DictReader(stream))
+
     def recipe(self, name: str, *overrides: str) -> nas.Recipe:
         """A packaged recipe on this corpus at this scale."""
         cells = self.scale.get("cells", []) if name.startswith("raw_pcdarts/") else []
@@ -156,8 +163,7 @@ class Study:
 
     def class_weights(self) -> list[str]:
         """The published losses weigh the classes for the shares of ASVspoof; here those of this training set."""
-        with open(self.corpus, encoding="utf-8", newline="") as stream:
-            keys = [row["key"] for row in csv.DictReader(stream) if row["partition"] == "train"]
+        keys = [row["key"] for row in self.manifest if row["partition"] == "train"]
         subset = self.recipe("raw_pcdarts/mel_fixed").data.subset
         balanced = isinstance(subset, int) or "train" in subset
         spoof = 0.5 if balanced else keys.count("bonafide") / len(keys)
@@ -221,8 +227,7 @@ class Study:
 
     def seen_and_unseen(self, folder: Path) -> dict[str, Any]:
         """EER and its interval on the attacks that training has seen, and on those that it has not."""
-        with open(self.corpus, encoding="utf-8", newline="") as stream:
-            seen = {row["attack"] for row in csv.DictReader(stream) if row["partition"] == "train"}
+        seen = {row["attack"] for row in self.manifest if row["partition"] == "train"}
         trials = read_own_scores(folder / "scores" / "eval.txt")
         heard = np.isin(trials.attack, list(seen))
         found: dict[str, Any] = {}
@@ -248,11 +253,11 @@ class Study:
         rows = []
         for seed in range(SEEDS):
             genotype = nas.Genotype.load(self.output / f"search/mel_fixed-{seed}" / "genotype.json")
-            trained = [self.found(f"train/searched-{seed}-{again}")["eer"] for again in range(RETRAININGS)]
-            rows.append({"genotype": f"searched-{seed}", "one_shot": judge.eer(genotype), "trained": trained[0]})
+            trained = self.found(f"train/searched-{seed}-0")["eer"]
+            rows.append({"genotype": f"searched-{seed}", "one_shot": judge.eer(genotype), "trained": trained})
         for number, genotype in enumerate(drawn):
-            trained = [self.found(f"train/random-{number}")["eer"]]
-            rows.append({"genotype": f"random-{number}", "one_shot": judge.eer(genotype), "trained": trained[0]})
+            trained = self.found(f"train/random-{number}")["eer"]
+            rows.append({"genotype": f"random-{number}", "one_shot": judge.eer(genotype), "trained": trained})
         pairs = [row["one_shot"] for row in rows], [row["trained"] for row in rows]
         return {"rows": rows, "spearman": float(spearmanr(*pairs)[0]), "kendall": float(kendalltau(*pairs)[0])}
 
@@ -297,8 +302,7 @@ class Study:
         from nas.training.score import open_scorer
 
         assert self.real is not None
-        with open(self.corpus, encoding="utf-8", newline="") as stream:
-            heard = {row["speaker"] for row in csv.DictReader(stream) if row["partition"] != "eval"}
+        heard = {row["speaker"] for row in self.manifest if row["partition"] != "eval"}
         score = open_scorer(self.output / system, None, None)
         rows = []
         for line in (self.real / "protocol.txt").read_text(encoding="utf-8").splitlines():

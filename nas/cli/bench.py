@@ -53,11 +53,11 @@ def search(
 
     variants = [Variant("per_edge")]
     variants += [
-        Variant(kind, form, number)  # type: ignore[arg-type]
-        for kind in _listed(implementation, "per_edge", "folded")
-        for number in _listed(precision, *PRECISIONS)
-        for form in _listed(compile, "none", "cell", "whole")
-        if (kind, number, form) != ("per_edge", "float32", "none")
+        Variant(how, compiled, numbers)  # type: ignore[arg-type]
+        for how in _listed(implementation, "per_edge", "folded")
+        for numbers in _listed(precision, *PRECISIONS)
+        for compiled in _listed(compile, "none", "cell", "whole")
+        if (how, numbers, compiled) != ("per_edge", "float32", "none")
     ]
     result = bench_search(variants, channels, cells, samples, batch, repeats, device, memory)
     _print(result, json)
@@ -148,9 +148,9 @@ def score(
 
 
 def _listed(text: str, *valid: str) -> list[str]:
-    parts = [part.strip() for part in text.split(",") if part.strip()]
     from nas.space import nearest
 
+    parts = [part.strip() for part in text.split(",") if part.strip()]
     for part in parts:
         if part not in valid:
             raise NasError(f"{part!r} cannot be measured{nearest(part, list(valid))}")

@@ -26,9 +26,9 @@ Weights = tuple[tuple[Tensor, ...], ...]
 """For each linear primitive its convolutions' weights, stacked over edges."""
 
 
-Passes = Literal["auto", "compiled", "torch", "inductor", "native"]
-"""What runs the elementwise passes: torch operations, the same compiled by inductor, or C ("native"), on a CPU.
-Auto: C where it can, else torch. Compiled: C where it can, else inductor."""
+Passes = Literal["auto", "compiled", "torch"]
+"""What runs the elementwise passes. Auto: C where it can (`native`), else torch operations; compiled: C where it can,
+else torch operations compiled by inductor; torch: torch operations."""
 
 
 @dataclass(frozen=True)
@@ -78,10 +78,10 @@ _COMPILED: dict[str, Callable[..., Any]] = {}
 
 def chosen(name: str, layout: Layout, x: Tensor) -> Callable[..., Any]:
     """The implementation of a pass (a function of `passes`) for tensors like x."""
-    if layout.passes not in ("torch", "inductor") and native.available(x):
+    if layout.passes != "torch" and native.available(x):
         return getattr(native, name)
     plain: Callable[..., Any] = getattr(passes, name)
-    if layout.passes not in ("compiled", "inductor"):
+    if layout.passes != "compiled":
         return plain
     if name not in _COMPILED:
         _COMPILED[name] = torch.compile(plain, dynamic=True)
