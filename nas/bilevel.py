@@ -47,12 +47,6 @@ def frozen_statistics(module: nn.Module) -> Iterator[None]:
             norm.track_running_stats = True
 
 
-def loss_of(network: nn.Module, waveforms: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Loss (a scalar) and logits [B, 2] of a network on waveforms [B, T] and labels [B]."""
-    logits = network(waveforms)
-    return network.output.loss(logits, labels), logits  # type: ignore[operator, union-attr]
-
-
 def weight_step(
     supernet: Supernet,
     optimizer: torch.optim.Optimizer,
@@ -127,7 +121,7 @@ def architecture_step_second_order(
     trained = {name: p for name, p in named.items() if p.requires_grad}
     # cuDNN's recurrent kernels have no second derivative; PyTorch's own have.
     with _statistics(supernet, False), torch.backends.cudnn.flags(enabled=False):
-        loss, _ = loss_of(supernet, *weight_batch)
+        loss = supernet.output.loss(supernet(weight_batch[0]), weight_batch[1])
         gradients = average(torch.autograd.grad(loss, list(trained.values()), create_graph=True))
         unrolled = {
             name: _adam_step(weight_optimizer, parameter, gradient)

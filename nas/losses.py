@@ -54,7 +54,19 @@ def class_weights(weights: tuple[float, float]) -> Tensor:
     return torch.tensor(weights, dtype=torch.float32)
 
 
-class WeightedCrossEntropy(nn.Module):
+class Head(nn.Module):
+    """An output layer, embedding [B, E] -> logits [B, 2], and what belongs to it."""
+
+    def loss(self, logits: Tensor, target: Tensor) -> Tensor:
+        """logits [B, 2], target [B] of 0 (spoof) or 1 (bona fide) -> a scalar."""
+        raise NotImplementedError
+
+    def score(self, logits: Tensor) -> Tensor:
+        """Countermeasure score [B], higher = bona fide."""
+        raise NotImplementedError
+
+
+class WeightedCrossEntropy(Head):
     """A linear layer trained by cross entropy with a weight for each class.
 
     Args:
@@ -93,7 +105,7 @@ class WeightedCrossEntropy(nn.Module):
         return (logits if self.score_as == "logit" else logits.log_softmax(dim=1))[:, 1]
 
 
-class Focal(nn.Module):
+class Focal(Head):
     """A linear layer trained by the focal loss w_y (1 - p_y)^gamma (-log p_y); gamma = 0 is weighted cross entropy.
 
     Lin et al., "Focal loss for dense object detection" (ICCV 2017), Eq. 5, averaged with the class weights as
@@ -130,7 +142,7 @@ class Focal(nn.Module):
         return logits.log_softmax(dim=1)[:, 1]
 
 
-class P2SGrad(nn.Module):
+class P2SGrad(Head):
     """Cosines between an embedding and two class vectors, trained by mean squared error to one-hot targets.
 
     Zhang et al., "P2SGrad: refined gradients for optimizing deep face models" (CVPR 2019), in the hyper-parameter-free
@@ -154,7 +166,7 @@ class P2SGrad(nn.Module):
         return cosines[:, 1]
 
 
-class AMSoftmax(nn.Module):
+class AMSoftmax(Head):
     """Cosines to two class vectors, trained by cross entropy of s (cos - m) for the true class and s cos for the other.
 
     Wang et al., "Additive margin softmax for face verification" (2018), Eq. 6; constants of Wang and Yamagishi and of
@@ -185,7 +197,7 @@ class AMSoftmax(nn.Module):
         return cosines[:, 1] - cosines[:, 0]
 
 
-class OCSoftmax(nn.Module):
+class OCSoftmax(Head):
     """The cosine c to one bona fide centre, trained by the mean of softplus(alpha (m_y - c) (-1)^y).
 
     Zhang, Jiang and Duan, "One-class learning towards synthetic voice spoofing detection" (2021), Eq. 4, where y = 0 is
@@ -221,7 +233,7 @@ class OCSoftmax(nn.Module):
         return logits[:, 1]
 
 
-HEADS: dict[str, type[nn.Module]] = {
+HEADS: dict[str, type[Head]] = {
     "weighted-cross-entropy": WeightedCrossEntropy,
     "focal": Focal,
     "p2sgrad": P2SGrad,
@@ -230,7 +242,7 @@ HEADS: dict[str, type[nn.Module]] = {
 }
 
 
-def create_head(name: str, embedding: int, **options: Any) -> nn.Module:
+def create_head(name: str, embedding: int, **options: Any) -> Head:
     """The head of that name for embeddings of `embedding` values.
 
     Raises:

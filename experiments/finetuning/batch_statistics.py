@@ -18,17 +18,17 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from experiments.finetuning.first_epoch import SAMPLES, encode, from_graphs
+from experiments.finetuning.first_epoch import SAMPLES, encode, from_graphs, released
 from nas.data.readers import read
 from nas.data.store import WaveformStore
 from nas.files import write_text
+from nas.networks.aasist import AASIST
 from nas.networks.inference import prepare_for_inference
-from nas.networks.published import load_published
 
 ROUNDS = 6
 
 
-def measure(network: nn.Module, encoded: Tensor, labels: Tensor, bona_fide: int, spoofed: int) -> tuple[float, float]:
+def measure(network: AASIST, encoded: Tensor, labels: Tensor, bona_fide: int, spoofed: int) -> tuple[float, float]:
     """Accuracy (%) and cross entropy over all batches of so many utterances of each class, drawn `ROUNDS` times."""
     logits, targets = [], []
     with torch.no_grad():
@@ -51,7 +51,7 @@ def main(weights: Path, layout: str, root: Path, partition: str, output: Path) -
     store = WaveformStore.open(read(layout, root, partitions=(partition,)), None)
     labels = torch.from_numpy(store.labels.copy())
     waveforms = store.batch(np.arange(len(labels)), SAMPLES, np.zeros(len(labels), dtype=np.int64))
-    network = load_published("aasist-l", weights)
+    network = released(weights)
     encoded = encode(prepare_for_inference(network), waveforms)
     rows = []
     for of_batch, dropout in ((False, False), (False, True), (True, False), (True, True)):

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from nas.config import Train
 from nas.data.normalisation import Normalisation, normalise
@@ -27,7 +27,9 @@ from nas.data.readers import read
 from nas.data.split import subset
 from nas.data.store import WaveformStore
 from nas.files import write_text
+from nas.losses import WeightedCrossEntropy
 from nas.networks import registry
+from nas.networks.aasist import AASIST
 from nas.networks.inference import prepare_for_inference
 from nas.networks.published import load_published
 from nas.training.weights import hold_norms
@@ -37,20 +39,24 @@ FEWER = 64
 """Utterances of the variants that need another pass of the encoder."""
 
 
-def encode(network: nn.Module, waveforms: Tensor) -> Tensor:
+def released(weights: Path) -> AASIST:
+    network = load_published("aasist-l", weights)
+    assert isinstance(network, AASIST)
+    return network
+
+
+def encode(network: AASIST, waveforms: Tensor) -> Tensor:
     """waveforms [N, T] -> output of the encoder [N, C, F, T']."""
     with torch.no_grad():
-        parts = [network.encoder(network.spectrogram(part)) for part in waveforms.split(8)]  # type: ignore[operator]
+        parts = [network.encoder(network.spectrogram(part)) for part in waveforms.split(8)]
         return torch.cat(parts)
 
 
 Curve = list[dict[str, float]]
-Logits = Callable[[nn.Module, Tensor], Tensor]
+Logits = Callable[[AASIST, Tensor], Tensor]
 
 
-def run(
-    network: nn.Module, encoded: Tensor, labels: Tensor, logits_of: Logits, epochs: int, hold: bool = False
-) -> Curve:
+def run(network: AASIST, encoded: Tensor, labels: Tensor, logits_of: Logits, epochs: int, hold: bool = False) -> Curve:
     """Accuracy (%) and cross entropy before training and of each epoch, in the way training loops count them.
 
     Args:
@@ -83,13 +89,13 @@ def run(
     return [{"epoch": epoch, "accuracy": accuracy, "loss": loss} for epoch, (accuracy, loss) in enumerate(rows)]
 
 
-def from_graphs(network: nn.Module, encoded: Tensor) -> Tensor:
-    return network.output(network.graphs(encoded))  # type: ignore[operator, no-any-return]
+def from_graphs(network: AASIST, encoded: Tensor) -> Tensor:
+    return network.output(network.graphs(encoded))
 
 
-def from_hidden(network: nn.Module, encoded: Tensor) -> Tensor:
+def from_hidden(network: AASIST, encoded: Tensor) -> Tensor:
     """The first of the two values that the released forward pass returns: the embedding of 160, not the logits."""
-    return network.graphs(encoded)  # type: ignore[operator, no-any-return]
+    return network.graphs(encoded)
 
 
 def main(weights: Path, layout: str, root: Path, partition: str, count: int, output: Path, epochs: int) -> None:
@@ -103,11 +109,8 @@ def main(weights: Path, layout: str, root: Path, partition: str, count: int, out
     counts = {"bonafide": int(labels.sum()), "spoof": int((1 - labels).sum())}
     variants: dict[str, Curve] = {}
 
-    def released() -> nn.Module:
-        return load_published("aasist-l", weights)
-
     def measure(
-        name: str, network: nn.Module, encoded: Tensor, labels: Tensor, logits_of: Logits, hold: bool = False
+        name: str, network: AASIST, encoded: Tensor, labels: Tensor, logits_of: Logits, hold: bool = False
     ) -> None:
         variants[name] = run(network, encoded, labels, logits_of, epochs, hold)
         print(
@@ -115,31 +118,33 @@ def main(weights: Path, layout: str, root: Path, partition: str, count: int, out
         )
         write_text(output, json.dumps({"corpus": root.parent.name, **counts, "variants": variants}, indent=1) + "\n")
 
-    prepared = prepare_for_inference(released())
+    prepared = prepare_for_inference(released(weights))
     encoded = encode(prepared, waveforms)
     torch.manual_seed(1)
-    new_head = released()
-    new_head.output.linear.reset_parameters()  # type: ignore[union-attr, operator]
-    measure("as it should be", released(), encoded, labels, from_graphs)
-    measure("as it should be, normalisations held", released(), encoded, labels, from_graphs, hold=True)
-    measure("classes swapped", released(), encoded, 1 - labels, from_graphs)
+    new_head = released(weights)
+    assert isinstance(new_head.output, WeightedCrossEntropy)
+    new_head.output.linear.reset_parameters()
+    measure("as it should be", released(weights), encoded, labels, from_graphs)
+    measure("as it should be, normalisations held", released(weights), encoded, labels, from_graphs, hold=True)
+    measure("classes swapped", released(weights), encoded, 1 - labels, from_graphs)
     measure("head of its own, new", new_head, encoded, labels, from_graphs)
-    measure("embedding taken for the logits", released(), encoded, labels, from_hidden)
-    measure("embedding taken for the logits, classes swapped", released(), encoded, 1 - labels, from_hidden)
+    measure("embedding taken for the logits", released(weights), encoded, labels, from_hidden)
+    measure("embedding taken for the logits, classes swapped", released(weights), encoded, 1 - labels, from_hidden)
     if epochs < EPOCHS:
         return
     bona_fide, spoofed = (torch.nonzero(labels == label).flatten() for label in (1, 0))
     tenth = torch.cat([bona_fide[: max(len(spoofed) // 9, 1)], spoofed])
-    measure("one in ten bona fide", released(), encoded[tenth], labels[tenth], from_graphs)
-    measure("one in ten bona fide, classes swapped", released(), encoded[tenth], 1 - labels[tenth], from_graphs)
+    measure("one in ten bona fide", released(weights), encoded[tenth], labels[tenth], from_graphs)
+    measure("one in ten bona fide, classes swapped", released(weights), encoded[tenth], 1 - labels[tenth], from_graphs)
     few = torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))[:FEWER]
     torch.manual_seed(2)
     scratch = registry.create("aasist-l").train()
+    assert isinstance(scratch, AASIST)
     measure("no pre-training", scratch, encode(scratch, waveforms[few]), labels[few], from_graphs)
     how: Normalisation
     for how in ("peak", "standard"):
         changed = encode(prepared, normalise(waveforms[few], how))
-        measure(f"waveforms normalised: {how}", released(), changed, labels[few], from_graphs)
+        measure(f"waveforms normalised: {how}", released(weights), changed, labels[few], from_graphs)
 
 
 if __name__ == "__main__":

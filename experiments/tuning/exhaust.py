@@ -52,7 +52,7 @@ def train_briefly(recipe: Recipe, inputs: Inputs, genotype: Genotype) -> tuple[f
     for epoch in range(1, recipe.train.epochs + 1):
         network.train()
         for batch in batches.epoch(epoch):
-            loss = network.output.loss(network(batch.waveforms), batch.labels)  # type: ignore[operator, union-attr]
+            loss = network.output.loss(network(batch.waveforms), batch.labels)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             optimizer.step()

@@ -18,6 +18,7 @@ from nas.frontends.fixed_sinc import FixedSinc
 from nas.frontends.lfcc import LFCC
 from nas.frontends.logmel import LogMel
 from nas.frontends.sinc import SAMPLE_RATE, Conv0, SincFilters
+from nas.networks.network import Network
 
 Frontend = FixedSinc | SincFilters | Conv0 | LogMel | LFCC
 FRONTENDS = (FixedSinc, SincFilters, Conv0, LogMel, LFCC)
@@ -83,7 +84,7 @@ def band_centres(frontend: Frontend) -> np.ndarray | None:
     return None
 
 
-def integrated_gradients(network: nn.Module, waveform: Tensor, steps: int = 32) -> Attribution:
+def integrated_gradients(network: Network, waveform: Tensor, steps: int = 32) -> Attribution:
     """What the bands and frames of one utterance added to its score.
 
     Args:
@@ -104,7 +105,7 @@ def integrated_gradients(network: nn.Module, waveform: Tensor, steps: int = 32) 
     frontend = frontend_of(network)
 
     def score(batch: Tensor) -> Tensor:
-        return network.output.score(network(batch))  # type: ignore[operator, union-attr, no-any-return]
+        return network.output.score(network(batch))
 
     batch = waveform.unsqueeze(0)
     silence = torch.zeros_like(batch)

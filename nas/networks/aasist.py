@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from nas.frontends.fixed_sinc import POOL, FixedSinc, require_samples
 from nas.losses import create_head
+from nas.networks.network import Network
 
 BLOCKS = 6
 
@@ -179,7 +180,7 @@ class Branch(nn.Module):
         return temporal + more_temporal, spectral + more_spectral, stack + more_stack
 
 
-class AASIST(nn.Module):
+class AASIST(Network):
     """waveform [B, T] -> logits [B, 2], column 1 bona fide. The published systems see T = 64,600 samples.
 
     Args:
@@ -254,6 +255,3 @@ class AASIST(nn.Module):
             NasError: the waveform is too short (2,315 samples at the published sizes).
         """
         return self.graphs(self.encoder(self.spectrogram(waveform)))
-
-    def forward(self, waveform: Tensor) -> Tensor:
-        return self.output(self.embed(waveform))

@@ -7,9 +7,9 @@ import time
 from dataclasses import dataclass
 
 import torch
-from torch import nn
 
 from nas.networks.inference import prepare_for_inference
+from nas.networks.network import Network
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class ScoringTimes:
 
 
 def measure_scoring(
-    network: nn.Module, samples: int = 64_600, batch: int = 1, rounds: int = 15, threads: int = 1, seed: int = 0
+    network: Network, samples: int = 64_600, batch: int = 1, rounds: int = 15, threads: int = 1, seed: int = 0
 ) -> ScoringTimes:
     """Score the same noise with the network and with its prepared copy, in turns, `rounds` times after two to warm up.
 

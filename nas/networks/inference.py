@@ -20,6 +20,7 @@ import os
 from concurrent.futures import ThreadPoolExecutor, wait
 from functools import lru_cache
 from threading import Barrier
+from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -30,6 +31,7 @@ from nas.frontends.fixed_sinc import POOL, FixedSinc
 from nas.networks import aasist, rawnet2
 from nas.networks.aasist import AASIST
 from nas.networks.lcnn import LCNN, MaxFeatureMap
+from nas.networks.network import Network
 from nas.networks.rawnet2 import RawNet2
 
 TILE = 256
@@ -199,7 +201,10 @@ def fold_sequence(sequence: nn.Sequential) -> None:
             sequence.set_submodule(name, nn.Identity())
 
 
-def prepare_for_inference(network: nn.Module) -> nn.Module:
+Prepared = TypeVar("Prepared", bound=Network)
+
+
+def prepare_for_inference(network: Prepared) -> Prepared:
     """A copy of the network for scoring, with the same logits to 1e-4 and no gradients.
 
     AASIST, RawNet2 and LCNN are prepared as the head of this file says; in any other network normalisations are folded

@@ -19,6 +19,7 @@ from nas.frontends.fixed_sinc import require_samples
 from nas.frontends.lfcc import LFCC
 from nas.frontends.logmel import LogMel
 from nas.losses import create_head
+from nas.networks.network import Network
 
 SHRINK = 16
 """Frames and feature bins are divided by this."""
@@ -141,7 +142,7 @@ def fit_frames(features: Tensor, frames: int, random: bool) -> Tensor:
     return features.gather(1, index.unsqueeze(2).expand(-1, -1, features.shape[2]))
 
 
-class LCNN(nn.Module):
+class LCNN(Network):
     """waveform [B, T] -> logits [B, 2] (cosines with the published P2SGrad), column 1 bona fide. Whole utterances.
 
     Args:
@@ -211,6 +212,3 @@ class LCNN(nn.Module):
             features = fit_frames(features[:, : waveform.shape[1] // hop], self.frames, self.training)
         encoded = self.encoder(features.unsqueeze(1))
         return self.pooling(encoded.transpose(1, 2).flatten(2))
-
-    def forward(self, waveform: Tensor) -> Tensor:
-        return self.output(self.embed(waveform))

@@ -16,10 +16,11 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from nas.errors import NasError
 from nas.networks import registry
+from nas.networks.network import Network
 from nas.space import nearest
 
 
@@ -175,7 +176,7 @@ def listed(names: list[str]) -> str:
     return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 
-def load_published(name: str, weights: str | Path | Mapping[str, Tensor], **options: Any) -> nn.Module:
+def load_published(name: str, weights: str | Path | Mapping[str, Tensor], **options: Any) -> Network:
     """The network of that name with published weights, in evaluation mode.
 
     Args:

@@ -17,6 +17,7 @@ from nas.errors import NasError
 from nas.frontends.sinc import Conv0, SincFilters
 from nas.genotype import Cell, Genotype
 from nas.losses import P2SGrad
+from nas.networks.network import Network
 from nas.space import LEAKY_SLOPE, SearchSpace, get_space, nearest
 
 FrontendKind = Literal["mel", "inverse-mel", "linear", "conv0"]
@@ -156,7 +157,7 @@ class RecurrentEmbedding(nn.Module):
         return self.fc(frames[:, -1])
 
 
-class RawPCDarts(nn.Module):
+class RawPCDarts(Network):
     """The network of a genotype: waveform [B, T] -> cosines [B, 2], column 1 bona fide.
 
     Args:
@@ -214,9 +215,6 @@ class RawPCDarts(nn.Module):
         for cell in self.cells:
             s0, s1 = s1, cell(s0, s1)
         return self.head(s1)
-
-    def forward(self, waveform: Tensor) -> Tensor:
-        return self.output(self.embed(waveform))
 
 
 SCALES: dict[str, FrontendKind] = {

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from nas.frontends.fixed_sinc import POOL, FixedSinc, Scale, require_samples
 from nas.losses import create_head
+from nas.networks.network import Network
 
 LEAKY_SLOPE = 0.3
 BLOCKS = 6
@@ -53,7 +54,7 @@ class ResidualBlock(nn.Module):
         return y * scale + scale
 
 
-class RawNet2(nn.Module):
+class RawNet2(Network):
     """waveform [B, T] -> logits [B, 2], column 1 bona fide.
 
     Args:
@@ -110,9 +111,6 @@ class RawNet2(nn.Module):
         x = self.encoder(F.selu(self.first_norm(self.sinc.magnitude(waveform))))
         frames, _ = self.gru(F.selu(self.norm(x)).transpose(1, 2))
         return self.fc(frames[:, -1])
-
-    def forward(self, waveform: Tensor) -> Tensor:
-        return self.output(self.embed(waveform))
 
 
 def rawnet2_2019(

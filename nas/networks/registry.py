@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from torch import nn
-
 from nas.networks.aasist import AASIST
 from nas.networks.lcnn import LCNN
+from nas.networks.network import Network
 from nas.networks.raw_pcdarts import raw_pcdarts
 from nas.networks.rawnet2 import rawnet2_2019, rawnet2_2021
 from nas.options import build_with_options
@@ -24,19 +23,19 @@ FOUR_SECONDS = 64_600
 class Entry:
     """How a network is built, and the samples of an utterance that the published system sees (None: all of them)."""
 
-    build: Callable[..., nn.Module]
+    build: Callable[..., Network]
     samples: int | None
 
 
 _NETWORKS: Registry[Entry] = Registry("network")
 
 
-def register(name: str, build: Callable[..., nn.Module], samples: int | None = None) -> None:
+def register(name: str, build: Callable[..., Network], samples: int | None = None) -> None:
     """Make a network known by its name.
 
     Args:
         name: lower case, as recipes and the command line say it.
-        build: called with the options; returns a module with `embed`, `output` and `forward`.
+        build: called with the options.
         samples: length to which the published system cuts or tiles an utterance; None for whole utterances.
     """
     _NETWORKS[name] = Entry(build, samples)
@@ -56,7 +55,7 @@ def entry(name: str) -> Entry:
     return _NETWORKS[name]
 
 
-def create(name: str, **options: Any) -> nn.Module:
+def create(name: str, **options: Any) -> Network:
     """A network with random weights, waveform [B, T] at 16 kHz -> logits [B, 2], column 1 bona fide.
 
     Raises:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+
+from nas.networks.network import Network
 
 
 def first_samples(waveform: Tensor, samples: int | None) -> Tensor:
@@ -13,7 +15,7 @@ def first_samples(waveform: Tensor, samples: int | None) -> Tensor:
     return waveform.repeat(-(-samples // len(waveform)))[:samples]
 
 
-def score_waveform(network: nn.Module, waveform: Tensor, samples: int | None) -> float:
+def score_waveform(network: Network, waveform: Tensor, samples: int | None) -> float:
     """Countermeasure score of a waveform [T] at 16 kHz, higher = bona fide.
 
     Args:
@@ -31,4 +33,4 @@ def score_waveform(network: nn.Module, waveform: Tensor, samples: int | None) ->
         raise ValueError(f"a waveform has the shape [samples], not {list(waveform.shape)}")
     with torch.inference_mode():
         logits = network(first_samples(waveform, samples).unsqueeze(0))
-        return float(network.output.score(logits).item())  # type: ignore[operator,union-attr]
+        return float(network.output.score(logits).item())

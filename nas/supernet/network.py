@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from nas.losses import P2SGrad
+from nas.networks.network import Network
 from nas.networks.raw_pcdarts import FrontendKind, RecurrentEmbedding, Stem, plan_cells, require_samples
 from nas.space import SearchSpace, get_space
 from nas.supernet.architecture import KINDS, Architecture
@@ -20,7 +21,7 @@ from nas.supernet.recurrent import GatheredGRU
 Implementation = Literal["folded", "per_edge"]
 
 
-class Supernet(nn.Module):
+class Supernet(Network):
     """The Raw PC-DARTS supernet: waveform [B, T] -> cosines [B, 2], column 1 bona fide.
 
     Args:

@@ -6,13 +6,14 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from nas.data.decode import decode
 from nas.data.normalisation import Normalisation, normalise
 from nas.errors import NasError
 from nas.networks import registry
 from nas.networks.inference import prepare_for_inference
+from nas.networks.network import Network
 from nas.networks.published import load_published
 from nas.networks.scoring import first_samples, score_waveform
 from nas.training.run import Run
@@ -23,7 +24,7 @@ AUDIO_SUFFIXES = (".flac", ".wav", ".ogg", ".mp3")
 
 def open_network(
     run: Path | None, model: str | None, weights: Path | None
-) -> tuple[nn.Module, int | None, Normalisation]:
+) -> tuple[Network, int | None, Normalisation]:
     """A network in evaluation mode, of a train run or of published weights; the samples that it sees (None: all of an
     utterance), and what its waveforms are scaled to.
 

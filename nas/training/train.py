@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, StepLR
 from torch.optim.swa_utils import AveragedModel, update_bn
 
@@ -20,6 +20,7 @@ from nas.data.batches import Batch
 from nas.errors import NasError
 from nas.genotype import Genotype
 from nas.networks import registry
+from nas.networks.network import Network
 from nas.networks.raw_pcdarts import RawPCDarts, require_samples
 from nas.synchronised import average_statistics
 from nas.training.checkpoint import Snapshot, read_checkpoint
@@ -42,7 +43,7 @@ class TrainResult:
     folder: Path
 
 
-def build_network(recipe: Recipe, genotype: Genotype | None) -> nn.Module:
+def build_network(recipe: Recipe, genotype: Genotype | None) -> Network:
     """The network of a recipe, freshly initialised; that of a genotype has its first layer frozen.
 
     Raises:
@@ -59,7 +60,7 @@ def build_network(recipe: Recipe, genotype: Genotype | None) -> nn.Module:
     return registry.create(network.name, **network.options)
 
 
-def load_frontend(network: nn.Module, recipe: Recipe, genotype: Path | None, frontend: Path | None) -> Path | None:
+def load_frontend(network: Network, recipe: Recipe, genotype: Path | None, frontend: Path | None) -> Path | None:
     """Give a network the front-end that the search learnt; fixed front-ends have none and stay as they are.
 
     Args:
@@ -152,12 +153,12 @@ def train(
     return training.finish()
 
 
-def describe_classes(network: nn.Module, inputs: Inputs) -> str:
+def describe_classes(network: Network, inputs: Inputs) -> str:
     """How many utterances of each class training has, and whether the loss weighs the classes for other shares."""
     labels = [inputs.store.utterances[index].label for index in inputs.partitions["train"]]
     human, spoofed = sum(labels), len(labels) - sum(labels)
     said = f"{len(labels):,} training utterances, {human:,} of them bona fide"
-    weights = getattr(getattr(network, "output", None), "weights", None)
+    weights = getattr(network.output, "weights", None)
     if isinstance(weights, Tensor) and human and spoofed:
         given, balancing = float(weights[1] / weights[0]), spoofed / human
         if not 0.5 <= given / balancing <= 2:
@@ -200,7 +201,7 @@ class _Training(Loop):
     def __init__(
         self,
         run: Run,
-        network: nn.Module,
+        network: Network,
         accelerator: Accelerator,
         inputs: Inputs,
         batches: TrainingBatches,
@@ -283,7 +284,7 @@ class _Training(Loop):
         return {}
 
 
-def load(folder: str | Path, checkpoint: str = "best") -> nn.Module:
+def load(folder: str | Path, checkpoint: str = "best") -> Network:
     """The trained network of a train run, in evaluation mode on the CPU: waveform [B, T] -> scores [B, 2], column 1
     bona fide.
 

@@ -16,7 +16,6 @@ from typing import Any
 
 import torch
 import yaml
-from torch import nn
 
 from nas.errors import NasError
 from nas.files import write_text
@@ -24,6 +23,7 @@ from nas.metrics.comparison import markdown_table
 from nas.metrics.evaluation import Evaluation
 from nas.networks.benchmark import measure_scoring
 from nas.networks.cost import measure_cost
+from nas.networks.network import Network
 
 LATENCY_ROUNDS = 7
 
@@ -97,7 +97,7 @@ def result_card(
     name: str,
     evaluation: Evaluation,
     *,
-    network: nn.Module | None = None,
+    network: Network | None = None,
     samples: int = 64_000,
     latency: bool = True,
     training_data: Mapping[str, Any] | None = None,
@@ -129,7 +129,7 @@ def result_card(
 
 
 def gather_card(
-    run: str | Path, evaluation: Evaluation, network: nn.Module | None = None, latency: bool = True
+    run: str | Path, evaluation: Evaluation, network: Network | None = None, latency: bool = True
 ) -> ResultCard:
     """A card of a run directory: recipe, seed, data, environment and genotype are read from it.
 
@@ -170,7 +170,7 @@ def write_card(folder: str | Path, card: ResultCard) -> list[Path]:
     return [write_text(folder / "card.json", card.to_json()), write_text(folder / "card.md", card.to_markdown())]
 
 
-def model_facts(network: nn.Module, samples: int = 64_000, latency: bool = True) -> ModelFacts:
+def model_facts(network: Network, samples: int = 64_000, latency: bool = True) -> ModelFacts:
     """Count a network's parameters and multiply-accumulates, and time it on one utterance if asked to."""
     cost = measure_cost(network, samples)
     facts = ModelFacts(cost.parameters, cost.trainable, cost.macs, samples)
