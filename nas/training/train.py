@@ -128,9 +128,10 @@ def train(
     if begun is not None:
         begun.on_epoch = on_epoch
         return resume_train(begun, progress)
-    file = Path(genotype) if isinstance(genotype, str | Path) else None
-    genotype = Genotype.load(file) if file else genotype  # type: ignore[assignment]
-    assert genotype is None or isinstance(genotype, Genotype)
+    file: Path | None = None
+    if isinstance(genotype, str | Path):
+        file = Path(genotype)
+        genotype = Genotype.load(file)
     accelerator = start_engine(recipe)
     network = build_network(recipe, genotype)
     started = take_weights(network, recipe.network.name, Path(weights), recipe.train) if weights is not None else None
@@ -140,8 +141,8 @@ def train(
     run = Run.create(output, "train", recipe)
     run.on_epoch = on_epoch
     if genotype is not None:
-        assert not taken or isinstance(network, RawPCDarts)
-        run.save_genotype("genotype", genotype, network.stem.frontend.state_dict() if taken else None)  # type: ignore
+        assert isinstance(network, RawPCDarts)
+        run.save_genotype("genotype", genotype, network.stem.frontend.state_dict() if taken else None)
     run.log(f"{recipe.network.name}: {sum(p.numel() for p in network.parameters()):,} parameters")
     classes = describe_classes(network, inputs)
     for said in (classes, f"front-end taken from {taken}" if taken else None, started, frozen):
