@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -12,7 +12,8 @@ def calibrate(
     scores: Annotated[Path, typer.Argument(help="Score file of the development set, or a run scored on dev.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Threshold file to write (JSON).")],
     criterion: Annotated[
-        str, typer.Option(help="bayes: cheapest if the calibration is right; min_dcf: cheapest on these trials; eer.")
+        Literal["bayes", "min_dcf", "eer"],
+        typer.Option(help="bayes: cheapest if the calibration is right; min_dcf: cheapest on these trials."),
     ] = "bayes",
     protocol: Annotated[Path | None, typer.Option(help="Protocol with the keys, for score files without.")] = None,
 ) -> None:
@@ -26,7 +27,7 @@ def calibrate(
     ours = scores.is_dir()
     path = scores / "scores" / "dev.txt" if ours else scores
     trials = read_own_scores(path, protocol) if ours else read_scores(path, protocol)
-    decision = fit_decision(trials, criterion)  # type: ignore[arg-type]
+    decision = fit_decision(trials, criterion)
     write_decision(output, decision)
     typer.echo(f"accept scores from {decision.threshold:.6g}: rejects {decision.frr:.2f} % of bona fide speech,")
     typer.echo(f"accepts {decision.far:.2f} % of spoofed speech on {path}")

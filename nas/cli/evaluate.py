@@ -24,7 +24,8 @@ def evaluate(
         Path | None, typer.Option(help="ASV score file (SOURCE KEY SCORE), for the min t-DCF.")
     ] = None,
     higher: Annotated[
-        str | None, typer.Option(help="What high scores of a file mean: bonafide or spoof; detected if not said.")
+        Literal["bonafide", "spoof"] | None,
+        typer.Option(help="What high scores of a file mean; detected if not said."),
     ] = None,
     bootstrap: Annotated[int, typer.Option(help="Rounds of the bootstrap for 95 % intervals; 0 for none.")] = 0,
     json: Annotated[Path | None, typer.Option(help="Write the metrics here as JSON.", metavar="FILE")] = None,
@@ -49,8 +50,6 @@ def evaluate(
 
     if (run is None) == (scores is None):
         raise NasError("give either a run directory or --scores FILE")
-    if higher not in (None, "bonafide", "spoof"):
-        raise NasError(f"--higher is bonafide or spoof, not {higher!r}")
     import_space(space_file)
     if run is not None:
         evaluation = evaluate_run(
@@ -59,10 +58,9 @@ def evaluate(
         typer.echo(f"scores: {run / 'scores' / f'{partition}.txt'}")
     else:
         assert scores is not None
-        direction: Literal["bonafide", "spoof"] | None = higher  # type: ignore[assignment]
         with warnings.catch_warnings(record=True) as said:
             warnings.simplefilter("always")
-            evaluation = evaluate_scores(scores, protocol, asv_scores, bootstrap or None, direction)
+            evaluation = evaluate_scores(scores, protocol, asv_scores, bootstrap or None, higher)
         for warning in said:
             typer.echo(f"nas: {warning.message}", err=True)
     if json is not None:
