@@ -88,7 +88,7 @@ def integrated_gradients(network: Network, waveform: Tensor, steps: int = 32) ->
     """What the bands and frames of one utterance added to its score.
 
     Args:
-        network: in evaluation mode, with its head as `output`.
+        network: in evaluation mode.
         waveform: [T] at 16 kHz, as the network is to see it.
         steps: points on the way from silence to the utterance; the error of the integration is told by `gap`.
 

@@ -19,7 +19,7 @@ def score_waveform(network: Network, waveform: Tensor, samples: int | None) -> f
     """Countermeasure score of a waveform [T] at 16 kHz, higher = bona fide.
 
     Args:
-        network: in evaluation mode, with its head as `output`; a prepared one is quicker.
+        network: in evaluation mode; a prepared one is quicker.
         waveform: float [T], full scale 1.
         samples: the length that the network sees, `registry.entry(name).samples`; None for the whole of it.
 

@@ -21,6 +21,7 @@ from nas.data.utterance import Utterance
 from nas.frontends.sinc import SAMPLE_RATE
 from nas.genotype import Genotype
 from nas.metrics import Trials, min_tdcf, read_asv_scores
+from nas.networks.network import Network
 from nas.supernet.architecture import KINDS, Architecture
 from nas.training.gradient_norm import GradientNorm
 from nas.training.inputs import Inputs
@@ -108,7 +109,7 @@ class Board:
             strengths = film.kept_strengths(0)
             self._picture("genotype", genotype_figure(genotype, film.space, strengths, f"Epoch {epoch}"), epoch)
 
-    def detection(self, epoch: int, network: Any, inputs: Inputs, dev: Scored) -> None:
+    def detection(self, epoch: int, network: Network, inputs: Inputs, dev: Scored) -> None:
         """How the development set was scored: curves, the worst utterances to listen to, embeddings, the filters."""
         indices = inputs.partitions["dev"]
         table = [inputs.store.utterances[index] for index in indices]

@@ -17,6 +17,7 @@ from nas import processes
 from nas.config import Search, Train
 from nas.data.batches import Batch
 from nas.errors import Interrupted, NasError
+from nas.networks.network import Network
 from nas.synchronised import average_statistics, synchronise_norms
 from nas.training.board import Board
 from nas.training.checkpoint import Snapshot, Watch, digests
@@ -37,7 +38,7 @@ class Loop:
 
     Args:
         run: where everything is written, by the first process.
-        network: on the CPU; waveforms [B, T] -> logits [B, 2], with an `output` that has `loss` and `score`.
+        network: on the CPU.
         settings: recipe.search or recipe.train.
         accelerator, inputs, batches: what it runs on.
         progress: whether to show progress bars.
@@ -48,7 +49,7 @@ class Loop:
     def __init__(
         self,
         run: Run,
-        network: nn.Module,
+        network: Network,
         settings: Search | Train,
         accelerator: Accelerator,
         inputs: Inputs,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -14,6 +13,7 @@ from nas.config import Recipe
 from nas.data.normalisation import normalise
 from nas.data.utterance import Utterance
 from nas.files import write_text
+from nas.networks.network import Network
 from nas.training.inputs import Inputs
 from nas.visual.look import plain
 
@@ -28,7 +28,7 @@ CONFIG = """embeddings {
 
 
 def write_projector(
-    folder: Path, network: Any, inputs: Inputs, table: Sequence[Utterance], scores: np.ndarray, recipe: Recipe
+    folder: Path, network: Network, inputs: Inputs, table: Sequence[Utterance], scores: np.ndarray, recipe: Recipe
 ) -> None:
     """Embeddings of as many utterances of each class, spread evenly over its attacks.
 

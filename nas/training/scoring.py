@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -15,6 +14,7 @@ from nas import processes
 from nas.config import Recipe, Selection
 from nas.data.batches import Batches
 from nas.metrics import eer
+from nas.networks.network import Network
 from nas.training.inputs import Inputs
 
 
@@ -86,7 +86,7 @@ class Scored:
 
 
 def score_partition(
-    network: Any, inputs: Inputs, partition: str, recipe: Recipe, accelerator: Accelerator, progress: bool
+    network: Network, inputs: Inputs, partition: str, recipe: Recipe, accelerator: Accelerator, progress: bool
 ) -> Scored:
     """Score all utterances of a partition in evaluation mode, none left out.
 

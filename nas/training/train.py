@@ -247,8 +247,9 @@ class _Training(Loop):
         update_bn((batch.waveforms for batch in self.batches.epoch(self.settings.epochs + 1)), average)
         if not self.recipe.engine.sync_batchnorm:
             average_statistics(average)
-        dev = score_partition(average.module, self.inputs, "dev", self.recipe, self.accelerator, self.progress)
-        state, count = average.module.state_dict(), int(average.n_averaged)
+        network: Any = average.module
+        dev = score_partition(network, self.inputs, "dev", self.recipe, self.accelerator, self.progress)
+        state, count = network.state_dict(), int(average.n_averaged)
         told = {"averaged": str(count), "dev_eer": str(dev.eer)}
         self.run.save_tensors("checkpoints/averaged", state, told)
         better = (rank := list(dev.rank(self.settings.select))) < best["rank"]

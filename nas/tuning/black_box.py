@@ -16,7 +16,6 @@ import csv
 import io
 import random
 from pathlib import Path
-from typing import Any
 
 import torch
 from optuna.study import Study
@@ -27,7 +26,7 @@ from nas.config import RawPCDartsNetwork, Recipe
 from nas.errors import NasError
 from nas.files import write_text
 from nas.genotype import Genotype
-from nas.networks.raw_pcdarts import require_samples
+from nas.networks.raw_pcdarts import RawPCDarts, require_samples
 from nas.space import get_space
 from nas.training.cost import cost_of, measure
 from nas.training.engine import seed_everything
@@ -140,7 +139,8 @@ def warm_start(study: Study, encoding: Encoding, recipe: Recipe) -> list[Genotyp
     scores = {}
     for name, genotype in genotypes.items():
         seed_everything(recipe.seed)
-        network: Any = build_network(recipe, genotype)
+        network = build_network(recipe, genotype)
+        assert isinstance(network, RawPCDarts)
         scores[name] = proxy(network, waveforms, labels)
     ranked = sorted(genotypes, key=lambda name: -scores[name])[: settings.warm_trials]
     for name in ranked:
