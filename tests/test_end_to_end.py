@@ -16,7 +16,10 @@ import torch
 import nas
 from nas.metrics import read_scores
 from nas.supernet.architecture import Architecture, derive
+from nas.training.engine import start_engine
+from nas.training.inputs import open_inputs
 from nas.training.run import Run, read_tensors
+from nas.training.scoring import score_partition
 
 ROOT = Path(__file__).parent.parent
 TOY = "raw_pcdarts/toy"
@@ -99,6 +102,14 @@ def test_the_trained_network_loads_and_scores(toy: Path) -> None:
     evaluation = nas.evaluate_scores(toy / "train" / "scores" / "eval.txt", higher="bonafide")
     assert metrics["eer"] == pytest.approx(evaluation.eer)
     assert "phase_random" in evaluation.per_attack
+
+
+def test_scores_of_a_prepared_network_are_those_of_the_network(toy: Path) -> None:
+    recipe = nas.load_recipe(toy / "train" / "recipe.yaml")
+    inputs, accelerator = open_inputs(recipe, ("eval",)), start_engine(recipe)
+    plain = score_partition(nas.load(toy / "train"), inputs, "eval", recipe, accelerator, progress=False)
+    scores = read_scores(toy / "train/scores/eval.txt", higher="bonafide").score
+    assert list(scores) == pytest.approx(list(plain.scores), abs=1e-5)
 
 
 def test_speakers_stand_beside_the_scores(toy: Path) -> None:

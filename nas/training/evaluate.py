@@ -12,6 +12,7 @@ from nas import processes
 from nas.errors import NasError
 from nas.files import write_text
 from nas.metrics import Evaluation, Trials, evaluate_trials, read_asv_scores, read_scores, write_protocol, write_scores
+from nas.networks.inference import prepare_for_inference
 from nas.training.engine import start_engine
 from nas.training.inputs import open_inputs
 from nas.training.run import Run
@@ -57,7 +58,9 @@ def evaluate_run(
     accelerator = start_engine(recipe)
     inputs = open_inputs(recipe, (partition,))
     network = accelerator.prepare_model(network, evaluation_mode=True)
-    scored = score_partition(network, inputs, partition, recipe, accelerator, progress)
+    quick = accelerator.device.type == "cpu" and accelerator.mixed_precision == "no"
+    scorer = prepare_for_inference(network) if quick else network
+    scored = score_partition(scorer, inputs, partition, recipe, accelerator, progress)
     utterances = [inputs.store.utterances[index] for index in inputs.partitions[partition]]
     trials = Trials(
         utterance=np.array([u.utterance for u in utterances]),
