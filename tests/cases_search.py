@@ -1,0 +1,5 @@
+"""What the cases of cases/search must do (see case_runner.py)."""
+
+from case_runner import Case
+
+CASES: dict[str, Case] = {}
