@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import random
 from itertools import product
 from pathlib import Path
@@ -16,8 +15,6 @@ from optuna.storages import InMemoryStorage
 from optuna.trial import Trial
 
 import nas
-from experiments.tuning.exhaust import SEEDS, genotypes
-from experiments.tuning.regret import read_table, run_strategy
 from nas.errors import NasError
 from nas.genotype import Edge, Genotype
 from nas.networks.raw_pcdarts import RawPCDarts
@@ -223,17 +220,3 @@ def test_a_front_writes_genotypes_that_can_be_read(tmp_path: Path) -> None:
     assert f"nas train recipe.yaml --genotype {tmp_path / 'pareto'}" in text
     assert (tmp_path / "pareto_parameters.png").read_bytes().startswith(b"\x89PNG")
     assert len((tmp_path / "pareto.csv").read_text().splitlines()) == 1 + len(front)
-
-
-def test_the_table_of_the_tiny_space_is_whole_and_the_documentation_says_what_it_says() -> None:
-    root = Path(__file__).parent.parent
-    table = read_table(root / "tests" / "golden" / "tiny_space.csv")
-    assert set(table) == {tuple(parameters.values()) for parameters in genotypes()}
-    assert {len(values) for values in table.values()} == {len(SEEDS)}
-    kept = json.loads((root / "experiments" / "results" / "tiny_space_regret.json").read_text())
-    runs = [run_strategy("evolution", seed, table, False, {}) for seed in range(10)]
-    for budget, regret in kept["exact"]["evolution"]["regret"].items():
-        assert sum(run[int(budget) - 1] for run in runs) / 10 == pytest.approx(regret)
-    documented = (root / "docs" / "tuning.md").read_text()
-    for name, found in kept["exact"].items():
-        assert f"| {name} | " + " | ".join(f"{value:.2f}" for value in found["regret"].values()) in documented
