@@ -1,4 +1,4 @@
-"""Cases after public reports and files, run as a user would: a command in a copy of the case's folder, and what it must say.
+"""Cases after public reports and files, run as a user would: a command in a copy of its folder, and what it must say.
 
 The cases lie in ../shared/cases, outside the repository; `test_cases.py` skips where they are missing. By hand:
 
