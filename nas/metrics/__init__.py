@@ -18,6 +18,13 @@ from nas.metrics.eer import EER, det_points, detection_curve, eer, error_rates, 
 from nas.metrics.evaluation import AttackResult, Evaluation, evaluate_trials
 from nas.metrics.keys import Key, read_key
 from nas.metrics.published import read_measured, report_table
+from nas.metrics.reliability import (
+    Reliability,
+    architectures_needed,
+    detectable_difference,
+    reliability,
+    require_signal,
+)
 from nas.metrics.scores import ScoreDirectionWarning, Trials, read_scores, write_protocol, write_scores
 from nas.metrics.tdcf import ASVErrors, MinTDCF, min_tdcf, read_asv_scores
 
@@ -35,14 +42,17 @@ __all__ = [
     "Key",
     "MinTDCF",
     "OperatingPoint",
+    "Reliability",
     "ScoreDirectionWarning",
     "Seeds",
     "Spread",
     "Trials",
     "act_dcf",
+    "architectures_needed",
     "cllr",
     "compare",
     "det_points",
+    "detectable_difference",
     "detection_curve",
     "eer",
     "error_rates",
@@ -58,7 +68,9 @@ __all__ = [
     "read_key",
     "read_measured",
     "read_scores",
+    "reliability",
     "report_table",
+    "require_signal",
     "roc_area",
     "roc_points",
     "write_decision",
