@@ -5,6 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 
+def printable(text: str) -> str:
+    """A name from a file that is not trusted, for a terminal: what a terminal would act on is written as an escape.
+
+    Line ends are escaped too: of text of several lines, each line is handed over by itself.
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 class NasError(Exception):
     """Bad input: what is wrong, where (file, line, key), and what would be right, in one sentence.
 
@@ -13,7 +23,7 @@ class NasError(Exception):
     """
 
     def __init__(self, sentence: str) -> None:
-        super().__init__("".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in sentence))
+        super().__init__(printable(sentence))
 
 
 class Interrupted(Exception):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+import unicodedata
 from pathlib import Path
 
 from nas.errors import NasError
@@ -37,6 +38,23 @@ def write_bytes(path: str | Path, content: bytes) -> Path:
 def write_text(path: str | Path, text: str) -> Path:
     """`write_bytes` of UTF-8 text."""
     return write_bytes(path, text.encode("utf-8"))
+
+
+def require_line_safe(name: str, what: str, blanks: bool = False) -> str:
+    """A name that a file of lines, with columns divided by white space, can hold and give back.
+
+    Args:
+        what: what is named, for the sentence: "an utterance".
+        blanks: whether blanks may stand within, because nothing else stands on its line.
+
+    Raises:
+        NasError: it is empty, or holds white space, a control character, a line separator or half a surrogate.
+    """
+    broken = not name.isprintable() and any(unicodedata.category(c) in ("Cc", "Zl", "Zp", "Cs") for c in name)
+    if broken or not name.strip() or (not blanks and name.split() != [name]):
+        signs = "control characters" if blanks else "white space and no control characters"
+        raise NasError(f"{what} cannot be named {name!r} in a file of lines: names are not empty and have no {signs}")
+    return name
 
 
 def _umask() -> int:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-KEYS = ("bonafide", "spoof")
-PARTITIONS = ("train", "dev", "eval")
+from nas.labels import KEYS, PARTITIONS
+
+__all__ = ["KEYS", "PARTITIONS", "Utterance"]
 
 
 @dataclass(frozen=True, slots=True)

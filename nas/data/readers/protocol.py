@@ -8,11 +8,9 @@ from pathlib import Path
 
 from nas.data.utterance import KEYS, Utterance
 from nas.errors import NasError
+from nas.labels import AUDIO_SUFFIXES, UNKNOWN_ATTACK
 
-AUDIO_SUFFIXES = (".flac", ".wav", ".ogg", ".mp3", ".opus")
-
-UNKNOWN_ATTACK = "unknown"
-"""The attack of a spoof where the corpus does not name it ("-" is for bona fide)."""
+__all__ = ["ASVSPOOF2019", "AUDIO_SUFFIXES", "UNKNOWN_ATTACK", "Columns", "Trial", "read_protocol"]
 
 
 @dataclass(frozen=True, slots=True)
