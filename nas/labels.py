@@ -36,13 +36,11 @@ UNTOLD_ATTACKS = ("", "-", "none", "na", "n/a", "nan", "null")
 BONAFIDE_ATTACKS = ("a00", "0")
 """What else stands there for bona fide speech: A00 numbers it as a class (AIR-ASVspoof), 0 too (Codecfake)."""
 
-AUDIO_SUFFIXES = tuple(
-    f".{name}"
-    for name in (
-        "flac wav ogg oga opus mp3 m4a mp4 aac wma webm amr 3gp aif aiff aifc au snd caf w64 rf64 wave sph nist".split()
-    )
-)
-"""Of files that hold speech. Decoding tells formats by content; a file that it cannot read is named, not passed over."""
+_COMPRESSED = (".flac", ".ogg", ".oga", ".opus", ".mp3", ".m4a", ".mp4", ".aac", ".wma", ".webm", ".amr", ".3gp")
+_PLAIN = (".wav", ".wave", ".aif", ".aiff", ".aifc", ".au", ".snd", ".caf", ".w64", ".rf64", ".sph", ".nist")
+
+AUDIO_SUFFIXES = _COMPRESSED + _PLAIN
+"""Of files that hold speech. Decoding goes by content; a file that it cannot read is named, not passed over."""
 
 
 def _plain(word: str) -> str:
