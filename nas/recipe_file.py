@@ -59,12 +59,23 @@ def find_recipe(recipe: str | Path) -> Path:
     path = Path(recipe)
     if path.is_file():
         return path
+    packaged, name = _packaged(), str(recipe).removesuffix(".yaml")
+    if name in packaged:
+        return packaged[name]
+    raise NasError(f"there is no recipe {str(recipe)!r}, as a file or packaged{nearest(name, list(packaged))}")
+
+
+def _packaged() -> dict[str, Path]:
+    """The packaged recipes by name."""
     home = Path(str(files("experiments")))
-    names = [str(file.relative_to(home).with_suffix("")) for file in sorted(home.rglob("*.yaml"))]
-    name = str(recipe).removesuffix(".yaml")
-    if name in names:
-        return home / f"{name}.yaml"
-    raise NasError(f"there is no recipe {str(recipe)!r}, as a file or packaged{nearest(name, names)}")
+    return {file.relative_to(home).with_suffix("").as_posix(): file for file in sorted(home.rglob("*.yaml"))}
+
+
+def packaged_recipes() -> dict[str, str]:
+    """Names of the packaged recipes, each with the first line of its comment."""
+    return {
+        name: file.read_text(encoding="utf-8").partition("\n")[0].lstrip("# ") for name, file in _packaged().items()
+    }
 
 
 def load_recipe(recipe: str | Path, overrides: tuple[str, ...] | list[str] = ()) -> Recipe:

@@ -6,6 +6,7 @@ import io
 import logging
 import os
 import sys
+from typing import Annotated
 
 import typer
 
@@ -18,6 +19,8 @@ from nas.cli.demo import demo
 from nas.cli.evaluate import evaluate
 from nas.cli.explain import explain
 from nas.cli.finetune import finetune
+from nas.cli.info import info, print_version
+from nas.cli.recipes import recipes
 from nas.cli.report import report
 from nas.cli.resume import resume
 from nas.cli.score import score
@@ -27,6 +30,27 @@ from nas.cli.train import train
 from nas.cli.tune import tune
 from nas.errors import Interrupted, NasError
 
+VERBS = {
+    demo: "Do the whole job on a small synthetic corpus, in minutes",
+    search: "Search an architecture",
+    train: "Train the network of a genotype, or a hand-made one",
+    finetune: "Train on from published weights or a run",
+    tune: "Try hyper-parameters",
+    resume: "Go on with a run that was stopped",
+    evaluate: "Measure a network or a score file: EER, min t-DCF",
+    score: "Score audio files",
+    calibrate: "Choose the threshold of a deployed system",
+    compare: "Hold systems or searches side by side",
+    explain: "Draw where a network looks",
+    report: "Write a page about a run, or a table of runs",
+    show: "Print and draw a genotype",
+    recipes: "List the packaged recipes",
+    info: "Tell versions, devices and extras",
+}
+"""The verbs, each with its line in `nas --help`, which fits into 80 columns."""
+
+HELP_OPTIONS = {"help_option_names": ["-h", "--help"]}
+
 app = typer.Typer(
     name="nas",
     help="Neural architecture search for speech anti-spoofing: search, look, retrain, evaluate.",
@@ -34,12 +58,22 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
+    context_settings=HELP_OPTIONS,
 )
-for verb in (demo, search, train, finetune, resume, evaluate, score, explain, compare, report, calibrate, show, tune):
-    app.command()(verb)
-app.add_typer(data_app, name="data")
-app.add_typer(corpus_app, name="corpus")
-app.add_typer(bench_app, name="bench")
+for verb, line in VERBS.items():
+    app.command(short_help=line)(verb)
+app.add_typer(data_app, name="data", short_help="Look at a corpus before anything is trained on it")
+app.add_typer(corpus_app, name="corpus", short_help="Make a training corpus from human speech")
+app.add_typer(bench_app, name="bench", short_help="Measure how long things take here")
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", callback=print_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Neural architecture search for speech anti-spoofing: search, look, retrain, evaluate."""
 
 
 def main() -> None:

@@ -21,6 +21,8 @@ def demo(
     """The whole job in a few minutes on a CPU: search, draw, retrain, evaluate, on a synthetic corpus made in process.
 
     The figures show that the parts work together; they say nothing about real spoofed speech.
+
+    Example: nas demo --output demo/
     """
     import nas
     from nas.errors import NasError
