@@ -6,6 +6,7 @@ import io
 import logging
 import os
 import sys
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
@@ -30,7 +31,7 @@ from nas.cli.train import train
 from nas.cli.tune import tune
 from nas.errors import Interrupted, NasError
 
-VERBS = {
+VERBS: dict[Callable[..., None], str] = {
     demo: "Do the whole job on a small synthetic corpus, in minutes",
     search: "Search an architecture",
     train: "Train the network of a genotype, or a hand-made one",
