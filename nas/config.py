@@ -100,6 +100,8 @@ class Supernet(Section):
     """How the cells are computed: folded (fast) or edge by edge (the definition); the mathematics is the same."""
     recompute: bool = False
     """Whether the backward pass computes a cell's inner values again instead of storing them: less memory, slower."""
+    published_statistics: bool = False
+    """Whether the running statistics of candidates move twice a forward pass, as in the published code."""
 
 
 class Split(Section):
@@ -246,7 +248,7 @@ class Engine(Section):
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
     precision: Literal["auto", "float32", "bf16", "fp16"] = "auto"
-    """auto: bf16 on a GPU, float32 on a CPU."""
+    """auto: float32 everywhere. bf16 and fp16 are faster on a GPU, but are not shown to find the same."""
     compile: Literal["none", "cell", "whole"] = "none"
     """What torch.compile takes of the supernet; measured in docs/folded-supernet.md."""
     workers: NotNegative = 0

@@ -7,6 +7,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from nas.losses import P2SGrad
 from nas.networks.network import Network
@@ -33,6 +34,8 @@ class Supernet(Network):
         compile: "cell" compiles each cell with `torch.compile`, "whole" the whole forward; of folded cells the
             elementwise work, where C does not do it.
         recompute: keep less for the backward pass and compute it again (folded).
+        published_statistics: move the running statistics of the candidates twice a forward pass, as the published code
+            does by computing every mixed operation twice. `num_batches_tracked` counts forward passes all the same.
 
     Raises:
         NasError: K_C does not divide the channels.
@@ -53,6 +56,7 @@ class Supernet(Network):
         mask: int = 16,
         compile: Literal["none", "cell", "whole"] = "none",
         recompute: bool = False,
+        published_statistics: bool = False,
     ) -> None:
         super().__init__()
         self.space = get_space(space) if isinstance(space, str) else space
@@ -67,6 +71,9 @@ class Supernet(Network):
             else SearchCell(self.space, plan, partial)
             for plan in plans
         )
+        if published_statistics:
+            for cell in self.cells:
+                _move_statistics_twice(cell.get_submodule("edges"))
         self.head = RecurrentEmbedding(nodes * plans[-1].channels, gru_hidden, gru_layers)
         if implementation == "folded":
             self.head.gru = GatheredGRU.like(self.head.gru)
@@ -103,6 +110,13 @@ class Supernet(Network):
         embedding = self.embed(waveform)
         with torch.autocast(embedding.device.type, enabled=False):
             return self.output(embedding)
+
+
+def _move_statistics_twice(candidates: nn.Module) -> None:
+    """Set the momentum of batch normalisations to that of two moves towards the same statistics, 1 - (1 - m)^2."""
+    for norm in candidates.modules():
+        if isinstance(norm, _BatchNorm) and norm.momentum is not None:
+            norm.momentum = 1 - (1 - norm.momentum) ** 2
 
 
 def _set_up_compiler() -> None:

@@ -17,7 +17,8 @@ from nas import processes
 from nas.config import Recipe
 from nas.errors import NasError
 
-_PRECISION = {"float32": "no", "bf16": "bf16", "fp16": "fp16"}
+_PRECISION = {"auto": "no", "float32": "no", "bf16": "bf16", "fp16": "fp16"}
+"""Accelerate's names. Auto stays float32: a search in bf16 has found other genotypes (docs/folded-supernet.md)."""
 
 
 def start_engine(recipe: Recipe) -> Accelerator:
@@ -33,8 +34,6 @@ def start_engine(recipe: Recipe) -> Accelerator:
         raise NasError("engine.device is cuda, but PyTorch finds no GPU here; use auto or cpu")
     on_cpu = config.device == "cpu" or not torch.cuda.is_available()
     precision = config.precision
-    if precision == "auto":
-        precision = "float32" if on_cpu else "bf16"
     if precision == "fp16" and on_cpu:
         raise NasError("engine.precision fp16 needs a GPU; use bf16 or float32 on a CPU")
     if recipe.deterministic:

@@ -62,6 +62,7 @@ def build_supernet(recipe: Recipe) -> Supernet:
         recipe.supernet.implementation,
         compile=recipe.engine.compile,
         recompute=recipe.supernet.recompute,
+        published_statistics=recipe.supernet.published_statistics,
         **recipe.network.model_dump(exclude={"name"}),
     )
     if recipe.search.strategy == "darts":
