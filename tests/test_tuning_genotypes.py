@@ -8,7 +8,6 @@ from pathlib import Path
 
 import optuna
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from optuna.storages import InMemoryStorage
@@ -16,12 +15,10 @@ from optuna.trial import Trial
 
 import nas
 from nas.errors import NasError
-from nas.genotype import Edge, Genotype
-from nas.networks.raw_pcdarts import RawPCDarts
+from nas.genotype import Genotype
 from nas.space import CellTopology, Identity, Linear, SearchSpace, Zero
 from nas.tuning.encoding import Encoding, kinds_of
 from nas.tuning.pareto import Point, pareto_front, write_front
-from nas.tuning.proxies import PROXIES
 from nas.tuning.samplers import RegularizedEvolution, SeededByTrial, cross, make_sampler, mutate
 from nas.tuning.study import open_study, run_study
 
@@ -162,34 +159,6 @@ def test_trials_are_seeded_by_their_number() -> None:
 
     run(SeededByTrial(make, 0), 5)
     assert len(set(seeds[1:])) == 5
-
-
-@pytest.mark.parametrize("name", PROXIES.names())
-def test_proxies_tell_networks_apart_and_repeat(name: str) -> None:
-    proxy = PROXIES[name]
-    torch.manual_seed(0)
-    waveforms, labels = torch.randn(6, 1000), torch.tensor([0, 1] * 3)
-    genotypes = {
-        primitive: Genotype(normal=cell, expand=cell)
-        for primitive in ("skip_connect", "std_conv_3")
-        for cell in [tuple(tuple((Edge(primitive, s)) for s in (0, 1)) for _ in range(4))]
-    }
-
-    def score(primitive: str) -> float:
-        torch.manual_seed(1)
-        network = RawPCDarts(genotypes[primitive], "raw_waveform", 4, 3, 8, 1, mask=0)
-        return proxy(network, waveforms, labels)
-
-    assert score("std_conv_3") == score("std_conv_3")
-    assert score("std_conv_3") != score("skip_connect")
-    if name in ("synflow", "naswot"):
-        # More weights and more units to flow through.
-        assert score("std_conv_3") > score("skip_connect")
-
-
-def test_an_unknown_proxy_is_named() -> None:
-    with pytest.raises(NasError, match="did you mean 'synflow'"):
-        PROXIES["synflo"]
 
 
 @given(st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), min_size=1, max_size=30))

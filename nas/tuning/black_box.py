@@ -27,6 +27,7 @@ from nas.errors import NasError
 from nas.files import write_text
 from nas.genotype import Genotype
 from nas.networks.raw_pcdarts import RawPCDarts, require_samples
+from nas.searching.proxies import PROXIES
 from nas.space import get_space
 from nas.training.cost import cost_of, measure
 from nas.training.engine import seed_everything
@@ -39,7 +40,6 @@ from nas.tuning.folder import open_folder
 from nas.tuning.one_shot import OneShot
 from nas.tuning.pareto import write_front
 from nas.tuning.plots import draw_study
-from nas.tuning.proxies import PROXIES
 from nas.tuning.ranges import apply
 from nas.tuning.samplers import make_sampler
 from nas.tuning.spending import Spending

@@ -1,29 +1,21 @@
-"""Training-free proxies: a guess, from an untrained network and one batch, at which genotypes are worth training.
-
-A proxy is a function of a freshly initialised network, waveforms [B, T] and labels [B]; higher is taken for better. The
-network is left as it was, except for gradients and running statistics; it is thrown away afterwards.
-"""
+"""Proxies by gradients: synflow, the norm of the gradient, ZiCo."""
 
 from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from nas.networks.raw_pcdarts import RawPCDarts
-from nas.registry import Registry
-
-Proxy = Callable[[RawPCDarts, Tensor, Tensor], float]
-
-PROXIES: Registry[Proxy] = Registry("training-free proxy")
+from nas.networks.network import Network
+from nas.searching.proxies.registry import PROXIES
 
 
 @PROXIES.entry("synflow")
-def synflow(network: RawPCDarts, waveforms: Tensor, labels: Tensor) -> float:
+def synflow(network: Any, waveforms: Tensor, labels: Tensor) -> float:
     """Log of the synaptic flow (Tanaka et al. 2020) of the cells: the sum of |w * dR/dw| over their weights, where R
     is what the cells put out for ones, with all weights made positive and normalisations left out.
 
@@ -50,7 +42,7 @@ def synflow(network: RawPCDarts, waveforms: Tensor, labels: Tensor) -> float:
 
 
 @PROXIES.entry("gradient_norm")
-def gradient_norm(network: RawPCDarts, waveforms: Tensor, labels: Tensor) -> float:
+def gradient_norm(network: Network, waveforms: Tensor, labels: Tensor) -> float:
     """Euclidean norm of the gradient of the loss with respect to all trained weights (Abdelfattah et al. 2021)."""
     trained = [parameter for parameter in network.train().parameters() if parameter.requires_grad]
     loss = network.output.loss(network(waveforms), labels)
@@ -58,26 +50,28 @@ def gradient_norm(network: RawPCDarts, waveforms: Tensor, labels: Tensor) -> flo
     return float(torch.stack([g.square().sum() for g in gradients if g is not None]).sum().sqrt())
 
 
-@PROXIES.entry("naswot")
-def naswot(network: RawPCDarts, waveforms: Tensor, labels: Tensor) -> float:
-    """Log-determinant of the kernel of activation patterns (Mellor et al. 2021): how differently the LeakyReLUs of the
-    cells treat the utterances of the batch.
+@PROXIES.entry("zico")
+def zico(network: Network, waveforms: Tensor, labels: Tensor) -> float:
+    """ZiCo (Li et al. 2023): the sum over layers of log of the sum over weights of mean |g| / std g, where g is
+    the gradient of the loss on each half of the batch; weights whose gradient does not vary are left out.
 
-    The kernel of two utterances is the number of units on the same side of zero.
+    A layer is one trained tensor of two dimensions or more.
     """
-    kernel = torch.zeros(len(waveforms), len(waveforms), dtype=torch.float64)
-
-    def count(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        side = (inputs[0] > 0).flatten(1).double().cpu()
-        kernel.add_(side @ side.T + (1 - side) @ (1 - side).T)
-
-    units = [module for module in network.cells.modules() if isinstance(module, nn.LeakyReLU)]
-    handles = [unit.register_forward_hook(count) for unit in units]
-    try:
-        with torch.no_grad():
-            network.train()(waveforms)
-    finally:
-        for handle in handles:
-            handle.remove()
-    sign, logarithm = torch.linalg.slogdet(kernel)
-    return float(logarithm) if sign > 0 else -math.inf
+    layers = [parameter for parameter in network.train().parameters() if parameter.requires_grad and parameter.ndim > 1]
+    found: list[list[Tensor]] = [[] for _ in layers]
+    # Alternating, so that halves of a batch sorted by class hold both classes.
+    for part in (slice(0, None, 2), slice(1, None, 2)):
+        loss = network.output.loss(network(waveforms[part]), labels[part])
+        for store, gradient in zip(found, torch.autograd.grad(loss, layers, allow_unused=True), strict=True):
+            if gradient is not None:
+                store.append(gradient.detach().double())
+    total = 0.0
+    for gradients in found:
+        if not gradients:
+            continue
+        stacked = torch.stack(gradients)
+        spread = stacked.std(0, correction=0)
+        moving = spread > 0
+        signal = float((stacked.abs().mean(0)[moving] / spread[moving]).sum())
+        total += math.log(signal) if signal > 0 else 0.0
+    return total
