@@ -145,7 +145,7 @@ class BlackBox(Section):
     """Of evolution and of nsga2."""
     tournament: Positive = 5
     warm_start: str | None = None
-    """A training-free proxy of nas.searching.proxies (naswot, zico, ...) whose best-ranked genotypes are tried first."""
+    """A training-free proxy of nas.searching.proxies (naswot, zico ...) whose best genotypes are tried first."""
     warm_samples: Positive = 100
     """Genotypes that it ranks ..."""
     warm_trials: Positive = 5
