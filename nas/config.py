@@ -13,6 +13,8 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_val
 
 Positive = Annotated[int, Field(gt=0)]
 NotNegative = Annotated[int, Field(ge=0)]
+Seed = Annotated[int, Field(ge=0, le=2**63 - 1)]
+"""PyTorch takes seeds of 64 bits, and a search draws two from each."""
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Decay = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
@@ -42,7 +44,7 @@ class Data(Section):
     subset: Positive | dict[Partition, Positive] = {}
     """Take so many utterances of a partition ({train: 1000, dev: 200}; a number: of train), half of each class, drawn
     by chance; all of the others."""
-    subset_seed: NotNegative = 0
+    subset_seed: Seed = 0
     """Which draw; the seed of the recipe has no part in it, so that runs of several seeds share their utterances."""
     leave_out: list[str] = []
     """Attacks that training and development do without; evaluation keeps them."""
@@ -268,7 +270,7 @@ class Recipe(Section):
     """All of a run."""
 
     name: str = "raw-pcdarts"
-    seed: NotNegative = 0
+    seed: Seed = 0
     deterministic: bool = True
     """Bit-identical runs on a CPU; on a GPU wherever PyTorch can."""
     space: str = "raw_waveform"

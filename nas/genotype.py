@@ -6,10 +6,9 @@ earlier nodes. Node 0 and 1 are the outputs of the two cells before; the first i
 
 from __future__ import annotations
 
-import ast
 import json
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,7 +16,8 @@ import yaml
 
 from nas.errors import NasError
 from nas.files import write_text
-from nas.space import SearchSpace, Zero
+from nas.genotype_text import EXAMPLE, FLAT_INPUTS, choose_genotype, find_genotypes, read_published, write_published
+from nas.space import SearchSpace, SpaceMark, Zero
 
 KINDS = ("normal", "expand")
 """The kinds of cell."""
@@ -34,8 +34,8 @@ Cell = tuple[tuple[Edge, ...], ...]
 """For each intermediate node its kept edges."""
 
 FIRST_NODE = 2
-PUBLISHED_INPUTS = 2
-"""Inputs a node keeps in the flat, published form, where the edges of all nodes stand in one list."""
+MOST_NODES = 1000
+"""Nodes of a cell are numbered below this."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,10 @@ class Genotype:
     """Normal and expand cell of an architecture, with the nodes that each cell's output concatenates.
 
     The published text calls the expand cell "reduce" (its ancestor in DARTS); both names are read.
+
+    Attributes:
+        mark: the search space that it is of, where it is known; the published text has no place for it. It has no part
+            in whether two genotypes are equal.
 
     Raises:
         NasError: an edge that comes from the node itself or a later one, a node without edges, a concatenation of
@@ -53,6 +57,7 @@ class Genotype:
     expand: Cell
     normal_concat: tuple[int, ...] = ()
     expand_concat: tuple[int, ...] = ()
+    mark: SpaceMark | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         for kind in KINDS:
@@ -78,33 +83,47 @@ class Genotype:
             object.__setattr__(self, f"{kind}_concat", concat)
 
     @classmethod
-    def parse(cls, text: str) -> Genotype:
+    def parse(cls, text: str, name: str | None = None) -> Genotype:
         """Read JSON, YAML, or the published `Genotype(normal=[('dil_conv_5', 1), ...], ...)`; nothing is evaluated.
 
+        Args:
+            text: of the published form also a file of assignments (genotypes.py) or of log lines.
+            name: which of several in such a text: the name that it is assigned to, or its number from 1.
+
         Raises:
-            NasError: the text is none of these, or not a genotype.
+            NasError: the text is none of these, holds several, or is not a genotype.
         """
-        text = text.strip()
+        text = text.removeprefix("\ufeff").strip()
         if not text:
             raise NasError("genotype: the text is empty")
-        fields = _published_fields(text) if text.startswith("Genotype") else _structured_fields(text)
-        return cls._from_fields(fields)
+        if found := find_genotypes(text):
+            return cls._from_fields(read_published(choose_genotype(found, name).text))
+        if name is not None:
+            raise NasError(f"genotype: the text holds none called {name!r}")
+        return cls._from_fields(_structured_fields(text))
 
     @classmethod
     def load(cls, path: str | Path) -> Genotype:
         """Read a genotype file of any of the three forms.
 
+        Args:
+            path: the file, FILE:NAME for one of several in it, or a run directory for its genotype.json.
+
         Raises:
             NasError: the file is missing, is not text, or holds no genotype; the file is named.
         """
+        file, name = genotype_file(path), None
+        if not file.exists() and ":" in str(path):
+            before, _, after = str(path).rpartition(":")
+            file, name = (Path(before), after) if Path(before).is_file() else (file, None)
         try:
-            text = Path(path).read_text(encoding="utf-8")
+            text = file.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            raise NasError(f"genotype file {path}: {_reason(error)}") from error
+            raise NasError(f"genotype file {file}: {_reason(error)}") from error
         try:
-            return cls.parse(text)
+            return cls.parse(text, name)
         except NasError as error:
-            raise NasError(f"{path}: {error}") from error
+            raise NasError(f"{file}: {error}") from error
 
     @classmethod
     def random(cls, space: SearchSpace, chance: random.Random) -> Genotype:
@@ -123,7 +142,7 @@ class Genotype:
     @classmethod
     def _from_fields(cls, fields: Any) -> Genotype:
         if not isinstance(fields, dict):
-            raise NasError("genotype: expected the keys normal and expand (published: reduce)")
+            raise NasError(f"genotype: expected the keys normal and expand, or the published text {EXAMPLE}")
         fields = {str(key).replace("reduce", "expand"): value for key, value in fields.items()}
         surplus = sorted(set(fields) - {"normal", "expand", "normal_concat", "expand_concat", "space"})
         if surplus:
@@ -136,14 +155,28 @@ class Genotype:
             expand=_cell(fields["expand"], "expand"),
             normal_concat=_concat(fields.get("normal_concat"), "normal"),
             expand_concat=_concat(fields.get("expand_concat"), "expand"),
+            mark=_mark(fields.get("space")),
         )
 
+    @property
+    def primitive_names(self) -> tuple[str, ...]:
+        """The primitives that it uses, each once, in alphabetical order."""
+        cells: list[Cell] = [getattr(self, kind) for kind in KINDS]
+        return tuple(sorted({edge.primitive for nodes in cells for edges in nodes for edge in edges}))
+
     def validate(self, space: SearchSpace) -> Genotype:
-        """Return self if the space can build it.
+        """The genotype as one of the space: with its mark, if the space can build it.
 
         Raises:
-            NasError: an unknown primitive (the nearest is named) or another number of nodes than the space has.
+            NasError: it was found in another space, or in one of this name whose primitives were other ones; an unknown
+                primitive (the nearest is named); another number of nodes than the space has; or a cell without a path
+                from its inputs to its output.
         """
+        if self.mark is not None and self.mark.name != space.name:
+            raise NasError(
+                f"genotype: it is of the search space {self.mark.name!r}, not of {space.name!r}: equal names of "
+                "primitives can mean other operations there"
+            )
         for kind in KINDS:
             nodes: Cell = getattr(self, kind)
             if len(nodes) != space.topology.intermediate:
@@ -154,11 +187,22 @@ class Genotype:
             for edges in nodes:
                 for edge in edges:
                     space.primitive(edge.primitive)
-        return self
+            if not _carries_signal(nodes, getattr(self, f"{kind}_concat"), space):
+                raise NasError(
+                    f"genotype: no path through the {kind} cell carries a signal, every one has a {_zeros(space)} in "
+                    "it, so the scores would not depend on the audio"
+                )
+        mark = space.mark(self.primitive_names)
+        if self.mark is not None and self.mark.primitives not in (None, mark.primitives):
+            raise NasError(
+                f"genotype: it was found in a search space {space.name!r} whose primitives of the same names were "
+                'other ones; take the key "space" out of the file where that is meant'
+            )
+        return self if self.mark == mark else replace(self, mark=mark)
 
     def to_json(self) -> str:
         """JSON with one line a node."""
-        rows = []
+        rows = [] if self.mark is None else [f'  "space": {json.dumps(self.mark.to_values())}']
         for kind in KINDS:
             nodes = ",\n    ".join(json.dumps([list(edge) for edge in edges]) for edges in getattr(self, kind))
             rows.append(f'  "{kind}": [\n    {nodes}\n  ],\n  "{kind}_concat": {list(getattr(self, f"{kind}_concat"))}')
@@ -170,54 +214,29 @@ class Genotype:
 
     def __str__(self) -> str:
         """The published text form, e.g. `Genotype(normal=[('dil_conv_5', 1), ...], normal_concat=range(2, 6), ...)`."""
-        parts = []
-        for kind, published in (("normal", "normal"), ("expand", "reduce")):
-            edges = [tuple(edge) for node in getattr(self, kind) for edge in node]
-            concat: tuple[int, ...] = getattr(self, f"{kind}_concat")
-            contiguous = concat == tuple(range(concat[0], concat[-1] + 1))
-            text = f"range({concat[0]}, {concat[-1] + 1})" if contiguous else str(list(concat))
-            parts.append(f"{published}={edges}, {published}_concat={text}")
-        return f"Genotype({', '.join(parts)})"
+        return write_published(
+            [("normal", self.normal, self.normal_concat), ("reduce", self.expand, self.expand_concat)]
+        )
+
+
+def genotype_file(path: str | Path) -> Path:
+    """The file of a genotype: the path itself, or genotype.json where it is a run directory."""
+    path = Path(path)
+    return path / "genotype.json" if path.is_dir() else path
 
 
 def _structured_fields(text: str) -> Any:
     try:
         return json.loads(text)
-    except json.JSONDecodeError:
+    except ValueError:
         pass
     except RecursionError as error:
         raise NasError("genotype: nested too deeply") from error
     try:
         return yaml.safe_load(text)
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
+    except (yaml.YAMLError, RecursionError, ValueError, ArithmeticError, LookupError, AttributeError) as error:
         reason = str(error).splitlines()[0]
         raise NasError(f"genotype: neither JSON, YAML nor the published text ({reason})") from error
-
-
-def _published_fields(text: str) -> dict[str, Any]:
-    try:
-        call = ast.parse(text, mode="eval").body
-    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        raise NasError(f"genotype: the published text does not parse ({type(error).__name__})") from error
-    if not (isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == "Genotype"):
-        raise NasError("genotype: expected Genotype(normal=[...], normal_concat=..., reduce=[...], reduce_concat=...)")
-    if call.args or any(keyword.arg is None for keyword in call.keywords):
-        raise NasError("genotype: the published text names its parts (normal=..., reduce=...)")
-    return {str(keyword.arg): _literal(keyword.value) for keyword in call.keywords}
-
-
-def _literal(node: ast.expr) -> Any:
-    """A literal, or range(a, b) of two whole numbers."""
-    try:
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "range":
-            first, last = (ast.literal_eval(argument) for argument in node.args)
-            if isinstance(first, int) and isinstance(last, int) and last - first < 1000:
-                return list(range(first, last))
-        else:
-            return ast.literal_eval(node)
-    except (ValueError, TypeError, RecursionError):
-        pass
-    raise NasError(f"genotype: {ast.unparse(node)[:60]!r} is not a list of edges nor a range")
 
 
 def _cell(value: Any, kind: str) -> Cell:
@@ -225,9 +244,9 @@ def _cell(value: Any, kind: str) -> Cell:
     if not isinstance(value, list | tuple) or not value:
         raise NasError(f"genotype: the {kind} cell is not a list of edges")
     if _is_edge(value[0]):
-        if len(value) % PUBLISHED_INPUTS:
-            raise NasError(f"genotype: the {kind} cell lists {len(value)} edges; every node has {PUBLISHED_INPUTS}")
-        value = [value[start : start + PUBLISHED_INPUTS] for start in range(0, len(value), PUBLISHED_INPUTS)]
+        if len(value) % FLAT_INPUTS:
+            raise NasError(f"genotype: the {kind} cell lists {len(value)} edges; every node has {FLAT_INPUTS}")
+        value = [value[start : start + FLAT_INPUTS] for start in range(0, len(value), FLAT_INPUTS)]
     nodes = []
     for number, edges in enumerate(value, start=FIRST_NODE):
         if not isinstance(edges, list | tuple) or not all(_is_edge(edge) for edge in edges):
@@ -237,21 +256,46 @@ def _cell(value: Any, kind: str) -> Cell:
 
 
 def _is_edge(value: Any) -> bool:
-    return (
-        isinstance(value, list | tuple)
-        and len(value) == 2
-        and isinstance(value[0], str)
-        and isinstance(value[1], int)
-        and not isinstance(value[1], bool)
-    )
+    return isinstance(value, list | tuple) and len(value) == 2 and isinstance(value[0], str) and _is_node(value[1])
+
+
+def _is_node(value: Any) -> bool:
+    """Whether it may be the number of a node; numbers below 0 are refused later, with the place where they stand."""
+    return type(value) is int and abs(value) < MOST_NODES
 
 
 def _concat(value: Any, kind: str) -> tuple[int, ...]:
     if value is None:
         return ()
-    if not isinstance(value, list | tuple) or not value or not all(type(node) is int for node in value):
+    if not isinstance(value, list | tuple) or not value or not all(map(_is_node, value)):
         raise NasError(f"genotype: {kind}_concat is not a list of node numbers")
     return tuple(value)
+
+
+def _mark(value: Any) -> SpaceMark | None:
+    """The key "space": {"name": ..., "primitives": ...}, or only the name."""
+    if value is None:
+        return None
+    values = {"name": value} if isinstance(value, str) else value
+    if not isinstance(values, dict) or not isinstance(values.get("name"), str) or set(values) - {"name", "primitives"}:
+        raise NasError("genotype: space is the name of a search space, or its name and primitives")
+    primitives = values.get("primitives")
+    if not isinstance(primitives, str | None):
+        raise NasError("genotype: space.primitives is the digest that nas writes, or left out")
+    return SpaceMark(values["name"], primitives)
+
+
+def _carries_signal(nodes: Cell, concat: tuple[int, ...], space: SearchSpace) -> bool:
+    """Whether a concatenated node is reached from an input of the cell past primitives that are not zero."""
+    reached = set(range(FIRST_NODE))
+    for number, edges in enumerate(nodes, start=FIRST_NODE):
+        if any(e.source in reached and not isinstance(space.primitive(e.primitive), Zero) for e in edges):
+            reached.add(number)
+    return not reached.isdisjoint(concat)
+
+
+def _zeros(space: SearchSpace) -> str:
+    return " or ".join(repr(primitive.name) for primitive in space.primitives if isinstance(primitive, Zero))
 
 
 def _reason(error: Exception) -> str:

@@ -178,9 +178,16 @@ def _explain(error: ValidationError, path: Path, text: str, changed: set[tuple[s
         message = first["msg"].removeprefix("Value error, ")
         what = f"{message[0].lower()}{message[1:]}"
         if not isinstance(first["input"], dict | BaseModel):
-            what += f", not {str(first['input'])[:60]!r}"
+            what += f", not {_shown(first['input'])}"
     more = f" (and {len(others)} more)" if others else ""
     return f"{where}: {key}: {what}{more}"
+
+
+def _shown(value: Any) -> str:
+    try:
+        return repr(str(value)[:60])
+    except ValueError:  # Python writes no whole number of more than some 4,300 digits
+        return "one of thousands of digits"
 
 
 def _keys(location: tuple[str, ...]) -> list[str]:

@@ -19,12 +19,16 @@ Computed   anything else, length-preserving                                     
 
 from __future__ import annotations
 
-import importlib
+import hashlib
+import json
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, fields
 from difflib import get_close_matches
-from typing import Literal
+from importlib import util
+from pathlib import Path
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -65,6 +69,10 @@ class Primitive:
 
     name: str
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not self.name.isprintable() or not self.name:
+            raise NasError(f"the name of a primitive is a word, not {self.name!r}")
+
     def candidate(self, channels: int) -> nn.Module:
         """The module that the supernet mixes, for `channels` active channels."""
         return self.operation(channels, affine=False)
@@ -76,6 +84,12 @@ class Primitive:
     def complexity(self, channels: int, frames: int) -> Complexity:
         """What `operation(channels)` costs on [1, channels, frames], without building it."""
         return Complexity()
+
+    @property
+    def definition(self) -> dict[str, Any]:
+        """What tells it from another of the same name, in JSON-able values."""
+        plain = {item.name: getattr(self, item.name) for item in fields(self)}
+        return {"kind": type(self).__name__} | {k: v for k, v in plain.items() if not callable(v)}
 
     @property
     def parameter_free(self) -> bool:
@@ -95,12 +109,21 @@ class Identity(Primitive):
         return nn.Identity()
 
 
+_PoolKind = Literal["max", "average"]
+
+
 @dataclass(frozen=True)
 class Pool(Primitive):
     """Pooling with stride 1 and an odd `kernel`; padding never enters the average nor the maximum."""
 
-    kind: Literal["max", "average"]
+    kind: _PoolKind
     kernel: int
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _require_kernel(self.name, self.kernel)
+        if self.kind not in (kinds := get_args(_PoolKind)):
+            raise NasError(f"primitive {self.name}: kind is {' or '.join(map(repr, kinds))}, not {self.kind!r}")
 
     def candidate(self, channels: int) -> nn.Module:
         return nn.Sequential(self.operation(channels), nn.BatchNorm1d(channels, affine=False))
@@ -125,6 +148,12 @@ class Linear(Primitive):
     kernel: int
     dilation: int = 1
     depthwise: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _require_kernel(self.name, self.kernel)
+        if type(self.dilation) is not int or self.dilation < 1:
+            raise NasError(f"primitive {self.name}: the dilation is a whole number from 1, not {self.dilation!r}")
 
     @property
     def offsets(self) -> tuple[int, ...]:
@@ -171,12 +200,35 @@ class Computed(Primitive):
     cost: Callable[[int, int], Complexity] | None = None
 
     def operation(self, channels: int, affine: bool = True) -> nn.Module:
-        return self.build(channels, affine)
+        """What `build` makes.
+
+        Raises:
+            NasError: it fails for this number of channels, or makes no module.
+        """
+        try:
+            module = self.build(channels, affine)
+        except Exception as error:
+            raise NasError(
+                f"primitive {self.name} cannot be built for {channels} channels: {type(error).__name__}: {error}"
+            ) from error
+        if not isinstance(module, nn.Module):
+            raise NasError(f"primitive {self.name}: build makes a {type(module).__name__}, not a torch.nn.Module")
+        return module
 
     def complexity(self, channels: int, frames: int) -> Complexity:
         if self.cost is None:
             raise NasError(f"primitive {self.name!r} does not state its cost: give Computed(..., cost=...)")
         return self.cost(channels, frames)
+
+
+def _require_kernel(name: str, kernel: int) -> None:
+    if type(kernel) is not int or kernel < 1:
+        raise NasError(f"primitive {name}: the kernel is a whole number from 1, not {kernel!r}")
+    if kernel % 2 == 0:
+        raise NasError(
+            f"primitive {name}: the kernel must be odd, to keep the length; {kernel} is even, use {kernel - 1} or "
+            f"{kernel + 1}"
+        )
 
 
 @dataclass(frozen=True)
@@ -215,6 +267,22 @@ class CellTopology:
 
 
 @dataclass(frozen=True)
+class SpaceMark:
+    """Which search space a genotype is of.
+
+    Attributes:
+        name: of the space.
+        primitives: digest of the definitions of the primitives that the genotype uses; None where it is not known.
+    """
+
+    name: str
+    primitives: str | None = None
+
+    def to_values(self) -> dict[str, str]:
+        return {"name": self.name} | ({} if self.primitives is None else {"primitives": self.primitives})
+
+
+@dataclass(frozen=True)
 class SearchSpace:
     """What can be searched: the primitives of an edge and the topology of a cell.
 
@@ -249,6 +317,15 @@ class SearchSpace:
                 return primitive
         raise NasError(f"search space {self.name!r} has no primitive {name!r}{nearest(name, self.primitive_names)}")
 
+    def mark(self, names: Iterable[str]) -> SpaceMark:
+        """The mark of a genotype that uses the primitives of these names.
+
+        A primitive that is computed by a module of the user's own counts with its name and kind only.
+        """
+        definitions = [self.primitive(name).definition for name in sorted(names)]
+        text = json.dumps(definitions, sort_keys=True)
+        return SpaceMark(self.name, hashlib.sha256(text.encode()).hexdigest()[:16])
+
 
 def nearest(word: str, words: tuple[str, ...] | list[str]) -> str:
     """The end of a sentence that names the closest valid word, and all of them where none is close."""
@@ -256,28 +333,45 @@ def nearest(word: str, words: tuple[str, ...] | list[str]) -> str:
     return f"; did you mean {close[0]!r}?" if close else f"; valid are: {', '.join(sorted(words))}"
 
 
+KINDS_OF_PRIMITIVES = (Zero, Identity, Pool, Linear)
+"""Those that keep shape and input by their construction; others are tried when they are registered."""
+
 _SPACES: dict[str, SearchSpace] = {}
 
 
+PACKAGED = Path(__file__).resolve().parent.parent / "search_spaces"
+"""Where the spaces of this package are; the current folder may have a package of the same name."""
+
+
 def register(space: SearchSpace) -> SearchSpace:
-    """Make a space known by its name, for recipes, genotypes and the command line."""
+    """Make a space known by its name, for recipes, genotypes and the command line.
+
+    Raises:
+        NasError: a primitive of it does not do what every primitive must (nas.testing.primitives).
+    """
+    if any(type(primitive) not in KINDS_OF_PRIMITIVES for primitive in space.primitives):
+        from nas.testing.primitives import check_primitives
+
+        check_primitives(space)
     _SPACES[space.name] = space
     return space
 
 
 def get_space(name: str) -> SearchSpace:
-    """A registered space, or the one that `search_spaces/NAME.py` registers.
+    """A registered space, or the one that `search_spaces/NAME.py` of this package registers.
 
     Raises:
         NasError: there is no such space.
     """
-    if name not in _SPACES and re.fullmatch(r"[a-z][a-z0-9_]*", name):
-        try:
-            importlib.import_module(f"search_spaces.{name}")
-        except ModuleNotFoundError as error:
-            if error.name != f"search_spaces.{name}":
-                raise
+    if name not in _SPACES and re.fullmatch(r"[a-z][a-z0-9_]*", name) and (PACKAGED / f"{name}.py").is_file():
+        spec = util.spec_from_file_location(f"nas_search_space_{name}", PACKAGED / f"{name}.py")
+        assert spec is not None
+        assert spec.loader is not None
+        module = util.module_from_spec(spec)
+        sys.modules[spec.name] = module
+        spec.loader.exec_module(module)
     if name not in _SPACES:
-        known = ", ".join(sorted({*_SPACES, "raw_waveform"}))
-        raise NasError(f"there is no search space {name!r}; known are: {known} (a space is a file in search_spaces/)")
+        packaged = (file.stem for file in PACKAGED.glob("[a-z]*.py"))
+        known = nearest(name, sorted({*_SPACES, *packaged}))
+        raise NasError(f"there is no search space {name!r}{known} (one of your own: --space-file FILE)")
     return _SPACES[name]

@@ -34,6 +34,7 @@ from nas.errors import NasError
 from nas.files import write_bytes, write_text
 from nas.genotype import Genotype
 from nas.recipe_file import read_yaml, recipe_from
+from nas.space import get_space
 from nas.training.checkpoint import read_checkpoint
 from nas.training.environment import describe_environment
 
@@ -146,10 +147,10 @@ class Run:
             self.on_epoch(int(row["epoch"]), row)
 
     def save_genotype(self, stem: str, genotype: Genotype, frontend: dict[str, Tensor] | None = None) -> None:
-        """Write STEM.json, and STEM.frontend.safetensors where a front-end was learnt with it."""
+        """Write STEM.json, which names the run's space, and STEM.frontend.safetensors where a front-end was learnt."""
         if not processes.is_first():
             return
-        genotype.save(self.folder / f"{stem}.json")
+        genotype.validate(get_space(self.recipe.space)).save(self.folder / f"{stem}.json")
         if frontend:
             self.save_tensors(f"{stem}.frontend", frontend)
 

@@ -110,7 +110,8 @@ class Encoding:
 
         found = {kind: cell(kind) for kind in self.kinds}
         only = found[self.kinds[0]]
-        return Genotype(normal=found.get("normal", only), expand=found.get("expand", only))
+        genotype = Genotype(normal=found.get("normal", only), expand=found.get("expand", only))
+        return genotype.validate(self.space)
 
     def parameters(self, genotype: Genotype) -> dict[str, str]:
         """The parameters of a genotype, whatever the order of its nodes' inputs.

@@ -108,7 +108,7 @@ class SeededByTrial(BaseSampler):
     """
 
     def __init__(self, make: Callable[[int], BaseSampler], seed: int) -> None:
-        self.make, self.seed, self.inner = make, seed, make(seed)
+        self.make, self.seed, self.inner = make, seed, make(seed % 2**32)  # Optuna's own take 32 bits
 
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
         digest = hashlib.sha256(f"{self.seed} {trial.number}".encode()).digest()
