@@ -25,7 +25,7 @@ Partition = Literal["train", "dev", "eval"]
 class Section(BaseModel):
     """A part of a recipe: no unknown keys, no silent conversion of types, never changed after reading."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, use_attribute_docstrings=True)
 
 
 class Data(Section):

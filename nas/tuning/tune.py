@@ -61,7 +61,9 @@ def tune(
     Args:
         recipe: with a section `tune`.
         output: folder of the study; new, empty, or that of the same recipe.
-        genotype, frontend, weights: as of `nas.train`.
+        genotype: as of `nas.train`.
+        frontend: as of `nas.train`.
+        weights: as of `nas.train`.
         storage: where the study is, for several machines; `study.journal` in the folder by default.
         progress: whether to show progress bars.
         heartbeat: as of `open_storage`.
