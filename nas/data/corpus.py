@@ -27,7 +27,6 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
-from tqdm import tqdm
 
 from nas.data.attacks import RATE, get_attack
 from nas.data.bonafide import Speech, find_speech
@@ -37,6 +36,7 @@ from nas.data.decode import decode
 from nas.data.seeds import generator_for
 from nas.errors import NasError
 from nas.files import write_bytes, write_text
+from nas.progress import progress_bar
 from nas.space import nearest
 
 Options = Mapping[str, float | int | str]
@@ -126,7 +126,8 @@ def build_corpus(
     finished = finished_work(output)
     todo = [work for work in plan if work.speech.utterance not in finished]
     with (output / "progress.jsonl").open("a", encoding="utf-8") as journal:
-        bar = tqdm(total=len(plan), initial=len(plan) - len(todo), unit="source", disable=not progress, desc="corpus")
+        initial = len(plan) - len(todo)
+        bar = progress_bar(total=len(plan), initial=initial, unit="source", desc="corpus", leave=True, show=progress)
         for name, rows in _run(todo, workers):
             journal.write(json.dumps({"source": name, "rows": rows}) + "\n")
             journal.flush()

@@ -11,13 +11,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
-from tqdm import tqdm
 
 from nas.data.cues import Cues, measure
 from nas.data.decode import SAMPLE_RATE, read_audio, resample
 from nas.data.shortcuts import SUSPECT, Shortcuts, find_shortcuts
 from nas.data.utterance import KEYS, PARTITIONS, Utterance
 from nas.errors import NasError
+from nas.progress import progress_bar
 
 _SHOWN = 5
 """Examples of each fault in the text; all are in the report."""
@@ -176,7 +176,7 @@ def inspect(utterances: Sequence[Utterance], workers: int | None = None, progres
 
     with ThreadPoolExecutor(workers or os.cpu_count() or 1) as pool:
         looks = pool.map(look, utterances)
-        found = list(tqdm(looks, total=len(utterances), desc="inspect", unit="file", disable=not progress))
+        found = list(progress_bar(looks, total=len(utterances), desc="inspect", unit="file", leave=True, show=progress))
     readable = [(row, seen) for row, seen in zip(utterances, found, strict=True) if isinstance(seen, Measured)]
     unreadable = [(row, seen) for row, seen in zip(utterances, found, strict=True) if isinstance(seen, str)]
     return Report(

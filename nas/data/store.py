@@ -16,12 +16,12 @@ from typing import Literal
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from nas.data.cache import cache_path, collect, read_cache, sources_digest, write_cache
 from nas.data.decode import SAMPLE_RATE, decode
 from nas.data.utterance import Utterance
 from nas.errors import NasError
+from nas.progress import progress_bar
 
 SCALE = 1 / 32768
 """int16 -> float32 in [-1, 1)."""
@@ -204,7 +204,8 @@ def _decode_all(utterances: Sequence[Utterance], rate: int, workers: int, progre
         except Exception as error:  # a decoder that dies takes its file with it, not the run's reasons
             return f"{utterance.path}: decoding failed ({type(error).__name__}: {error})"
 
-    bar = tqdm(total=len(utterances), desc="decode", unit="file", disable=not progress or len(utterances) < 50)
+    show = progress and len(utterances) >= 50
+    bar = progress_bar(total=len(utterances), desc="decode", unit="file", leave=True, show=show)
     with ThreadPoolExecutor(workers) as pool, bar:
         waiting: deque[Future[np.ndarray | str]] = deque()
         try:

@@ -56,7 +56,7 @@ def evaluate_run(
     recipe = recipe.model_copy(update={"data": recipe.data.model_copy(update=changes)})
     network = load(folder).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     accelerator = start_engine(recipe)
-    inputs = open_inputs(recipe, (partition,))
+    inputs = open_inputs(recipe, (partition,), progress)
     network = accelerator.prepare_model(network, evaluation_mode=True)
     quick = accelerator.device.type == "cpu" and accelerator.mixed_precision == "no"
     scorer = prepare_for_inference(network) if quick else network

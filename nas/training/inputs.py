@@ -30,8 +30,8 @@ class Inputs:
     partitions: dict[str, np.ndarray]
 
 
-def open_inputs(recipe: Recipe, partitions: tuple[str, ...]) -> Inputs:
-    """Read the corpus of a recipe and decode the partitions that are needed.
+def open_inputs(recipe: Recipe, partitions: tuple[str, ...], progress: bool = True) -> Inputs:
+    """Read the corpus of a recipe and decode the partitions that are needed, with a bar where `progress`.
 
     Raises:
         NasError: the corpus is not given or not there, a file cannot be read, or a partition lacks a class.
@@ -47,7 +47,10 @@ def open_inputs(recipe: Recipe, partitions: tuple[str, ...]) -> Inputs:
         utterances = _choose(table, recipe, partitions)
         cache = Path(data.cache) if data.cache else None
         workers = recipe.engine.workers or None
-        open_store = partial(WaveformStore.open, utterances, cache, corrupt=data.corrupt, workers=workers)
+        show = progress and processes.is_first()
+        open_store = partial(
+            WaveformStore.open, utterances, cache, corrupt=data.corrupt, workers=workers, progress=show
+        )
         if cache and processes.count() > 1:
             processes.first_does(open_store)  # one process decodes, all read what it wrote
         store = open_store()

@@ -11,13 +11,13 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from nas import processes
 from nas.config import Search, Train
 from nas.data.batches import Batch
 from nas.errors import Interrupted, NasError
 from nas.networks.network import Network
+from nas.progress import progress_bar
 from nas.synchronised import average_statistics, synchronise_norms
 from nas.training.board import Board
 from nas.training.checkpoint import Snapshot, Watch, digests
@@ -181,18 +181,12 @@ class Loop:
         totals.restore(begun.totals)
         rate = first.param_groups[0]["lr"] if begun.learning_rate is None else begun.learning_rate
         started, steps = time.perf_counter(), len(self.batches)
-        bar = tqdm(
-            self.batches.epoch(epoch, begun.step),
-            total=steps,
-            initial=begun.step,
-            desc=f"epoch {epoch}",
-            disable=not self.progress,
-            leave=False,
-        )
+        batches = self.batches.epoch(epoch, begun.step)
+        bar = progress_bar(batches, total=steps, initial=begun.step, desc=f"epoch {epoch}", show=self.progress)
         for step, batch in enumerate(bar, start=begun.step + 1):
             with self.skippable():
                 totals.add(*self.step(batch), batch.labels)
-            if self.progress and step % 10 == 1:
+            if not bar.disable and step % 10 == 1:
                 so_far = totals.mine()
                 bar.set_postfix(loss=f"{so_far.loss:.4f}", accuracy=f"{so_far.accuracy:.1f} %", lr=f"{rate:.1e}")
             if self.watch.due:

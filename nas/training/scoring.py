@@ -8,13 +8,13 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from torch import Tensor
-from tqdm import tqdm
 
 from nas import processes
 from nas.config import Recipe, Selection
 from nas.data.batches import Batches
 from nas.metrics import eer
 from nas.networks.network import Network
+from nas.progress import progress_bar
 from nas.training.inputs import Inputs
 
 
@@ -99,7 +99,7 @@ def score_partition(
     mine = np.concatenate([indices[place] for place in places]) if places else indices[:0]
     data = recipe.data
     batches = Batches(inputs.store, mine, size, data.samples, shuffle=False, seed=0, normalisation=data.normalise)
-    bar = tqdm(batches.epoch(0), total=len(batches), desc=f"score {partition}", leave=False, disable=not progress)
+    bar = progress_bar(batches.epoch(0), total=len(batches), desc=f"score {partition}", show=progress)
     scores = torch.zeros(len(indices), dtype=torch.float64, device=device)
     sums = torch.zeros(-(-len(indices) // size), 2, dtype=torch.float64, device=device)
     network.eval()

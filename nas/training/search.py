@@ -95,7 +95,7 @@ def search(
     if begun is not None:
         begun.on_epoch = on_epoch
         return resume_search(begun, progress)
-    prepared = _prepare(recipe)
+    prepared = _prepare(recipe, progress)
     run = Run.create(output, "search", recipe)
     run.on_epoch = on_epoch
     run.log(f"{len(prepared.halves[0])} utterances train the weights, {len(prepared.halves[1])} the architecture")
@@ -108,7 +108,7 @@ def resume_search(run: Run, progress: bool = True) -> SearchResult:
     Raises:
         NasError: the recipe was changed, the checkpoints are damaged, or the corpus is not as it was.
     """
-    return _Search(run, _prepare(run.recipe), progress).finish()
+    return _Search(run, _prepare(run.recipe, progress), progress).finish()
 
 
 @dataclass(frozen=True)
@@ -122,11 +122,11 @@ class _Prepared:
     batches: tuple[TrainingBatches, TrainingBatches]
 
 
-def _prepare(recipe: Recipe) -> _Prepared:
+def _prepare(recipe: Recipe, progress: bool) -> _Prepared:
     accelerator = start_engine(recipe)
     supernet = build_supernet(recipe)
     require_samples(recipe.data.samples, len(supernet.cells))
-    inputs = open_inputs(recipe, ("train", "dev"))
+    inputs = open_inputs(recipe, ("train", "dev"), progress)
     halves = halve_training(recipe, inputs)
     weights, architecture = (
         TrainingBatches(recipe, inputs.store, half, recipe.search.batch_size, seed, accelerator.device)

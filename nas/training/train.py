@@ -137,7 +137,7 @@ def train(
     started = take_weights(network, recipe.network.name, Path(weights), recipe.train) if weights is not None else None
     taken = load_frontend(network, recipe, file, Path(frontend) if frontend else None)
     frozen = freeze(network, recipe.train)
-    inputs, batches = _open(recipe, accelerator)
+    inputs, batches = _open(recipe, accelerator, progress)
     run = Run.create(output, "train", recipe)
     run.on_epoch = on_epoch
     if genotype is not None:
@@ -181,11 +181,11 @@ def resume_train(run: Run, progress: bool = True) -> TrainResult:
     accelerator = start_engine(run.recipe)
     network = build_network(run.recipe, _genotype_of(run))
     freeze(network, run.recipe.train)
-    return _Training(run, network, accelerator, *_open(run.recipe, accelerator), progress).finish()
+    return _Training(run, network, accelerator, *_open(run.recipe, accelerator, progress), progress).finish()
 
 
-def _open(recipe: Recipe, accelerator: Accelerator) -> tuple[Inputs, TrainingBatches]:
-    inputs = open_inputs(recipe, ("train", "dev"))
+def _open(recipe: Recipe, accelerator: Accelerator, progress: bool) -> tuple[Inputs, TrainingBatches]:
+    inputs = open_inputs(recipe, ("train", "dev"), progress)
     train, size = inputs.partitions["train"], recipe.train.batch_size
     require_batch(len(train), size, "train.batch_size")
     return inputs, TrainingBatches(recipe, inputs.store, train, size, recipe.seed, accelerator.device)

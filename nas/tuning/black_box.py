@@ -67,7 +67,11 @@ def search_black_box(
     """
     encoding = _require(recipe)
     settings = recipe.search.black_box
-    judge = OneShot(settings.supernet, recipe) if settings.evaluate == "one-shot" and settings.supernet else None
+    judge = (
+        OneShot(settings.supernet, recipe, progress=progress)
+        if settings.evaluate == "one-shot" and settings.supernet
+        else None
+    )
     run = _open_run(output, recipe)
     sampler = make_sampler(
         recipe.search.strategy,
@@ -152,7 +156,7 @@ def proxy_batch(recipe: Recipe) -> tuple[torch.Tensor, torch.Tensor]:
     """Waveforms [B, T] and labels [B] of training utterances, drawn by the seed, for proxies."""
     from nas.data.batches import Batches
 
-    inputs = open_inputs(recipe, ("train",))
+    inputs = open_inputs(recipe, ("train",), progress=False)
     size, indices = recipe.train.batch_size, inputs.partitions["train"]
     batches = Batches(inputs.store, indices, size, recipe.data.samples, shuffle=True, seed=recipe.seed)
     batch = next(iter(batches.epoch(0)))

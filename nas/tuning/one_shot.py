@@ -81,7 +81,7 @@ class OneShot:
         NasError: not the run of a search, or one over another space.
     """
 
-    def __init__(self, folder: str | Path, recipe: Recipe, batches: int = 8) -> None:
+    def __init__(self, folder: str | Path, recipe: Recipe, batches: int = 8, progress: bool = False) -> None:
         run = Run.open(folder)
         if run.kind != "search" or not (run.folder / "checkpoints" / "best.safetensors").exists():
             raise NasError(f"search.black_box.supernet: {folder} is not the run of a bi-level search")
@@ -93,7 +93,7 @@ class OneShot:
         supernet = build_supernet(run.recipe)
         supernet.load_state_dict(read_tensors(run.folder / "checkpoints" / "best.safetensors"))
         self.supernet: Supernet = self.accelerator.prepare_model(supernet, evaluation_mode=True)
-        self.inputs = open_inputs(recipe, ("train", "dev"))
+        self.inputs = open_inputs(recipe, ("train", "dev"), progress)
         train = TrainingBatches(
             recipe,
             self.inputs.store,
