@@ -12,12 +12,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import yaml
-
 from nas.errors import NasError
 from nas.files import write_text
 from nas.genotype_text import EXAMPLE, FLAT_INPUTS, choose_genotype, find_genotypes, read_published, write_published
 from nas.space import SearchSpace, SpaceMark, Zero
+from nas.text_files import parse_json_or_yaml, read_text
 
 KINDS = ("normal", "expand")
 """The kinds of cell."""
@@ -33,6 +32,8 @@ class Edge(NamedTuple):
 Cell = tuple[tuple[Edge, ...], ...]
 """For each intermediate node its kept edges."""
 
+LARGEST_GENOTYPE = 16 * 2**20
+"""Bytes of a genotype file, which may be a log."""
 FIRST_NODE = 2
 MOST_NODES = 1000
 """Nodes of a cell are numbered below this."""
@@ -100,7 +101,7 @@ class Genotype:
             return cls._from_fields(read_published(choose_genotype(found, name).text))
         if name is not None:
             raise NasError(f"genotype: the text holds none called {name!r}")
-        return cls._from_fields(_structured_fields(text))
+        return cls._from_fields(parse_json_or_yaml(text, "genotype"))
 
     @classmethod
     def load(cls, path: str | Path) -> Genotype:
@@ -116,10 +117,7 @@ class Genotype:
         if not file.exists() and ":" in str(path):
             before, _, after = str(path).rpartition(":")
             file, name = (Path(before), after) if Path(before).is_file() else (file, None)
-        try:
-            text = file.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise NasError(f"genotype file {file}: {_reason(error)}") from error
+        text = read_text(file, "genotype file", LARGEST_GENOTYPE)
         try:
             return cls.parse(text, name)
         except NasError as error:
@@ -225,18 +223,6 @@ def genotype_file(path: str | Path) -> Path:
     return path / "genotype.json" if path.is_dir() else path
 
 
-def _structured_fields(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError:
-        pass
-    except RecursionError as error:
-        raise NasError("genotype: nested too deeply") from error
-    try:
-        return yaml.safe_load(text)
-    except (yaml.YAMLError, RecursionError, ValueError, ArithmeticError, LookupError, AttributeError) as error:
-        reason = str(error).splitlines()[0]
-        raise NasError(f"genotype: neither JSON, YAML nor the published text ({reason})") from error
 
 
 def _cell(value: Any, kind: str) -> Cell:
@@ -270,6 +256,7 @@ def _concat(value: Any, kind: str) -> tuple[int, ...]:
     if not isinstance(value, list | tuple) or not value or not all(map(_is_node, value)):
         raise NasError(f"genotype: {kind}_concat is not a list of node numbers")
     return tuple(value)
+<<<<<<< HEAD
 
 
 def _mark(value: Any) -> SpaceMark | None:
@@ -296,7 +283,3 @@ def _carries_signal(nodes: Cell, concat: tuple[int, ...], space: SearchSpace) ->
 
 def _zeros(space: SearchSpace) -> str:
     return " or ".join(repr(primitive.name) for primitive in space.primitives if isinstance(primitive, Zero))
-
-
-def _reason(error: Exception) -> str:
-    return getattr(error, "strerror", None) or "is not UTF-8 text"

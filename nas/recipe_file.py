@@ -2,52 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, get_args
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
 from nas.config import NETWORK_TAGS, Recipe
 from nas.errors import NasError
 from nas.space import nearest
-
-
-class _Loader(yaml.SafeLoader):
-    """Safe YAML that reads 5e-5 as the number it is, and refuses a key given twice and aliases: a few of them, each of
-    many others, would fill any memory."""
-
-    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        if self.check_event(yaml.AliasEvent):
-            event = self.peek_event()
-            raise yaml.composer.ComposerError(None, None, f"*{event.anchor}: aliases are not read", event.start_mark)
-        return super().compose_node(parent, index)
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[str] = set()
-        for key, _ in node.value:
-            if not isinstance(key, yaml.ScalarNode):
-                raise yaml.constructor.ConstructorError(None, None, "a key is not a word", key.start_mark)
-            if key.value in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"{key.value!r} is given twice", key.start_mark)
-            seen.add(key.value)
-        return super().construct_mapping(node, deep)
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+0123456789.")
-)
-
-
-def read_yaml(text: str) -> Any:
-    """Plain values of a YAML text.
-
-    Raises:
-        yaml.YAMLError, RecursionError, ValueError: it is none.
-    """
-    return yaml.load(text, Loader=_Loader)  # noqa: S506 (_Loader is a SafeLoader)
+from nas.text_files import Lines, parse_yaml, parse_yaml_lines, read_text
 
 
 def find_recipe(recipe: str | Path) -> Path:
@@ -88,17 +52,7 @@ def load_recipe(recipe: str | Path, overrides: tuple[str, ...] | list[str] = ())
             type; with file and line, or the override.
     """
     path = find_recipe(recipe)
-    try:
-        text = path.read_text(encoding="utf-8")
-        content = read_yaml(text)
-    except (OSError, UnicodeDecodeError) as error:
-        raise NasError(f"recipe {path}: {getattr(error, 'strerror', None) or 'is not UTF-8 text'}") from error
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f"{path}:{mark.line + 1}" if mark else str(path)
-        raise NasError(
-            f"{where}: not valid YAML ({getattr(error, 'problem', None) or type(error).__name__})"
-        ) from error
+    content, lines = parse_yaml_lines(read_text(path, "recipe"), path)
     content = {} if content is None else content
     if not isinstance(content, dict):
         raise NasError(f"recipe {path}: expected keys such as data, network, search and train")
@@ -109,7 +63,7 @@ def load_recipe(recipe: str | Path, overrides: tuple[str, ...] | list[str] = ())
     try:
         return Recipe.model_validate(content)
     except ValidationError as error:
-        raise NasError(_explain(error, path, text, changed)) from None
+        raise NasError(_explain(error, path, lines, changed)) from None
 
 
 def recipe_from(values: dict[str, Any]) -> Recipe:
@@ -121,7 +75,7 @@ def recipe_from(values: dict[str, Any]) -> Recipe:
     try:
         return Recipe.model_validate(values)
     except ValidationError as error:
-        raise NasError(_explain(error, Path("recipe"), "", set())) from None
+        raise NasError(_explain(error, Path("recipe"), {}, set())) from None
 
 
 _PATHS = (
@@ -150,10 +104,7 @@ def _apply(content: dict[str, Any], override: str) -> tuple[str, ...]:
     path = tuple(key.strip().split("."))
     if not separator or not all(path):
         raise NasError(f"override {override!r}: expected key.path=value, for example train.epochs=10")
-    try:
-        parsed = read_yaml(value)
-    except (yaml.YAMLError, RecursionError, ValueError):
-        raise NasError(f"override {override!r}: the value is not valid YAML") from None
+    parsed = parse_yaml(value, f"override {override!r}")
     section: Any = content
     for name in path[:-1]:
         section = section.setdefault(name, {})
@@ -165,12 +116,12 @@ def _apply(content: dict[str, Any], override: str) -> tuple[str, ...]:
     return path
 
 
-def _explain(error: ValidationError, path: Path, text: str, changed: set[tuple[str, ...]]) -> str:
+def _explain(error: ValidationError, path: Path, lines: Lines, changed: set[tuple[str, ...]]) -> str:
     """One sentence for the first thing that is wrong: where, what, and what would be right."""
     first, *others = error.errors()
     location = tuple(str(part) for part in first["loc"] if part not in NETWORK_TAGS)
     key = ".".join(location) or "recipe"
-    line = _line_of(text, location)
+    line = _line_of(lines, location)
     where = "override" if location in changed else f"{path}:{line}" if line else str(path)
     if first["type"] == "extra_forbidden":
         what = f"unknown key{nearest(location[-1], _keys(tuple(map(str, first['loc'][:-1]))))}"
@@ -200,17 +151,11 @@ def _keys(location: tuple[str, ...]) -> list[str]:
     return list(model.model_fields)
 
 
-def _line_of(text: str, location: tuple[str, ...]) -> int | None:
-    """Line of a key in the YAML text, counted from 1; None where it is not written there."""
-    node = yaml.compose(text, Loader=_Loader) if text else None
-    line = None
-    for name in location:
-        if not isinstance(node, yaml.MappingNode):
-            break
-        for key, value in node.value:
-            if key.value == name:
-                node, line = value, key.start_mark.line + 1
-                break
-        else:
-            return None
-    return line
+def _line_of(lines: Lines, location: tuple[str, ...]) -> int | None:
+    """Line of a key in the file, counted from 1; None where it is not written there."""
+    written = location
+    while written and written not in lines:
+        written = written[:-1]
+    # Pydantic names the kind of value below a key that may have several; a key that is missing in a section is no such.
+    is_section = any(path[:-1] == written for path in lines)
+    return lines.get(written) if written == location or not is_section else None
