@@ -223,8 +223,6 @@ def genotype_file(path: str | Path) -> Path:
     return path / "genotype.json" if path.is_dir() else path
 
 
-
-
 def _cell(value: Any, kind: str) -> Cell:
     """Nodes with their edges, from nested form, or from the flat published form (two edges a node)."""
     if not isinstance(value, list | tuple) or not value:
@@ -256,7 +254,6 @@ def _concat(value: Any, kind: str) -> tuple[int, ...]:
     if not isinstance(value, list | tuple) or not value or not all(map(_is_node, value)):
         raise NasError(f"genotype: {kind}_concat is not a list of node numbers")
     return tuple(value)
-<<<<<<< HEAD
 
 
 def _mark(value: Any) -> SpaceMark | None:

@@ -19,8 +19,8 @@ import yaml
 
 from nas.errors import NasError
 
-LARGEST_TEXT = 64 * 2**20
-"""Bytes of a text file: a protocol or a score file of a few million trials."""
+LARGEST_TEXT = 128 * 2**20
+"""Bytes of a text file: a protocol or a score file of a million trials."""
 LARGEST_YAML = 256 * 2**10
 """Characters of a YAML text; PyYAML reads some 100,000 a second."""
 LARGEST_JSON = 16 * 2**20
@@ -51,7 +51,7 @@ class _TooLarge(Exception):
 
 
 def read_text(path: str | Path, kind: str, largest: int = LARGEST_TEXT) -> str:
-    """The whole text of a UTF-8 file, without its byte order mark.
+    """The whole text of a UTF-8 file, without its byte order mark, every line end being a line feed.
 
     Args:
         kind: what the file is, for the sentences: "recipe", "score file".
@@ -74,7 +74,7 @@ def read_text(path: str | Path, kind: str, largest: int = LARGEST_TEXT) -> str:
     if len(content) > largest:
         raise NasError(f"{path} is larger than a {kind} may be ({largest:,} bytes)")
     if content.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise NasError(f"{path} is UTF-16 text; a {kind} is plain UTF-8 text: save it as UTF-8")
+        raise NasError(f"{path}, line 1: a {kind} is plain UTF-8 text, but this file is UTF-16: save it as UTF-8")
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -83,7 +83,7 @@ def read_text(path: str | Path, kind: str, largest: int = LARGEST_TEXT) -> str:
     if "\0" in text:
         line = _line(text, text.index("\0"))
         raise NasError(f"{path}, line {line}: a {kind} is plain text, but this file holds binary data (a zero byte)")
-    return text
+    return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
 
 
 def read_yaml(path: str | Path, kind: str) -> Any:
@@ -114,24 +114,10 @@ Lines = dict[tuple[str, ...], int]
 
 def parse_yaml_lines(text: str, source: str | Path) -> tuple[Any, Lines]:
     """`parse_yaml`, and in which line each key stands."""
-    lines: Lines = {}
     try:
-        if len(text) > LARGEST_YAML:
-            raise _Fault(f"longer than {LARGEST_YAML:,} characters")
-        loader = _Loader(text)
-        node = loader.get_single_node()
-        return (None if node is None else _Plain(loader, lines).value(node, ())), lines
+        return _yaml(text)
     except _Fault as fault:
         _refuse(source, text, fault.reason, fault.line)
-    except yaml.reader.ReaderError as error:
-        line = _line(text, error.position)
-        _refuse(source, text, f"not valid YAML (the character {chr(error.character)!r} is not allowed)", line)
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        _refuse(source, text, f"not valid YAML ({error.problem or error.context})", mark.line + 1 if mark else None)
-    except (yaml.YAMLError, ValueError, OverflowError) as error:
-        # PyYAML passes on what chr() says about "\UFFFFFFFF".
-        _refuse(source, text, f"not valid YAML ({error})", None)
 
 
 def parse_json(text: str, source: str | Path) -> Any:
@@ -156,9 +142,14 @@ def parse_json_or_yaml(text: str, source: str | Path) -> Any:
     try:
         return _json(text)
     except json.JSONDecodeError:
-        return parse_yaml(text, source)
+        pass
     except _Fault as fault:
         _refuse(source, text, fault.reason, fault.line)
+    try:
+        return _yaml(text)[0]
+    except _Fault as fault:
+        reason = fault.reason.replace("not valid YAML", "neither JSON nor valid YAML")
+        _refuse(source, text, reason, fault.line)
 
 
 def _refuse(source: str | Path, text: str, reason: str, line: int | None) -> NoReturn:
@@ -169,6 +160,26 @@ def _refuse(source: str | Path, text: str, reason: str, line: int | None) -> NoR
     else:
         where = f"{source}, line {line}" if "\n" in text.strip() else source
     raise NasError(f"{where}: {reason}") from None
+
+
+def _yaml(text: str) -> tuple[Any, Lines]:
+    lines: Lines = {}
+    if len(text) > LARGEST_YAML:
+        raise _Fault(f"longer than {LARGEST_YAML:,} characters")
+    try:
+        loader = _Loader(text)
+        node = loader.get_single_node()
+        return (None if node is None else _Plain(loader, lines).value(node, ())), lines
+    except yaml.reader.ReaderError as error:
+        reason = f"not valid YAML (the character {chr(error.character)!r} is not allowed)"
+        raise _Fault(reason, _line(text, error.position)) from None
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        reason = f"not valid YAML ({error.problem or error.context})"
+        raise _Fault(reason, mark.line + 1 if mark else None) from None
+    except (yaml.YAMLError, ValueError, OverflowError) as error:
+        # PyYAML passes on what chr() says about "\UFFFFFFFF".
+        raise _Fault(f"not valid YAML ({error})") from None
 
 
 def _json(text: str) -> Any:
@@ -324,7 +335,7 @@ class _Plain:
         if isinstance(node, yaml.ScalarNode) and node.tag in _SCALARS:
             return self.scalar(node, path, line)
         tag = node.tag.replace("tag:yaml.org,2002:", "!!")
-        raise _Fault(f"{_key(path)}the tag {_shortened(tag)} is not read", line)
+        raise _Fault(f"{_key(path)}not valid YAML (the tag {_shortened(tag)} is not read)", line)
 
     def item(self, node: yaml.Node, path: tuple[str, ...]) -> Any:
         self.lines.setdefault(path, node.start_mark.line + 1)
@@ -336,7 +347,7 @@ class _Plain:
         for key, part in node.value:
             line = key.start_mark.line + 1
             if not isinstance(key, yaml.ScalarNode):
-                raise _Fault(f"{_key(path)}a key is not a word", line)
+                raise _Fault(f"{_key(path)}not valid YAML (a key is not a word)", line)
             if key.tag == "tag:yaml.org,2002:merge":
                 raise _Fault(f"{_key(path)}merge keys (<<) are not read; write the keys out", line)
             place = (*path, key.value)

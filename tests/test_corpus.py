@@ -395,7 +395,7 @@ class TestRecipe:
         [
             ("[1, 2]", "must be a mapping"),
             ("", "must be a mapping"),
-            ("seed: [", "not YAML"),
+            ("seed: [", r"recipe\.yaml:1: not valid YAML"),
             ("sede: 1", "did you mean 'seed'"),
             ("output: x", "no key 'output'"),
             ("attacks: world_copy", "attacks must be a list"),
@@ -410,7 +410,7 @@ class TestRecipe:
             read_recipe(tmp_path / "recipe.yaml")
 
     def test_an_absent_recipe_is_told(self, tmp_path: Path) -> None:
-        with pytest.raises(NasError, match="cannot read the corpus recipe"):
+        with pytest.raises(NasError, match="there is no corpus recipe"):
             read_recipe(tmp_path / "absent.yaml")
 
     def test_the_proxy_recipe_keeps_its_promises(self) -> None:

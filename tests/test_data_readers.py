@@ -122,11 +122,11 @@ def test_windows_line_ends_and_byte_order_mark(tmp_path: Path) -> None:
 def test_what_is_not_a_protocol(tmp_path: Path) -> None:
     binary = tmp_path / "p.txt"
     binary.write_bytes(b"fLaC\x00\x80\xff\xfe")
-    with pytest.raises(NasError, match="not a text file"):
+    with pytest.raises(NasError, match=r"p\.txt, line 1: a protocol is plain UTF-8 text"):
         read_protocol(binary)
     with pytest.raises(NasError, match="there is no protocol"):
         read_protocol(tmp_path / "absent.txt")
-    with pytest.raises(NasError, match="cannot read the protocol"):
+    with pytest.raises(NasError, match="is a folder, not a protocol"):
         read_protocol(tmp_path)
 
 

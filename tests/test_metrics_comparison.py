@@ -158,7 +158,7 @@ def test_decision_says_what_is_wrong(tmp_path: Path) -> None:
     good = json.loads(fit_decision(trials_of(1.0)).to_json())
     path = tmp_path / "threshold.json"
     for wrong, said in (
-        ("{", "line 1: not a threshold file"),
+        ("{", r"threshold\.json:1: not valid JSON"),
         ("[]", "not a threshold file"),
         ({**good, "format": "other"}, "not a threshold file"),
         ({**good, "threshold": "high"}, "'high' is not a finite number"),

@@ -99,7 +99,7 @@ def test_measured_values_from_files(tmp_path: Path) -> None:
     write_card(tmp_path, result_card("small", evaluation(), network=Small(), samples=1000, latency=False))
     assert read_measured("table3", tmp_path / "card.json")["parameters"] == 2002
     for text, said in (
-        ("{", "line 1: not the JSON"),
+        ("{", r"bad\.json:1: not valid JSON"),
         ("[]", "not the JSON"),
         ('{"eer": "low"}', 'eer cannot be "low"'),
         ("{}", "holds none of the values of table2"),

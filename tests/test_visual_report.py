@@ -178,7 +178,7 @@ def test_refusals(tmp_path):
     with pytest.raises(NasError, match="is damaged"):
         gather_run(run)
     (run / "recipe.yaml").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(NasError, match="not UTF-8"):
+    with pytest.raises(NasError, match="UTF-16"):
         gather_run(run)
 
 

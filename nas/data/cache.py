@@ -24,6 +24,7 @@ import numpy as np
 
 from nas.data.utterance import Utterance
 from nas.errors import NasError
+from nas.text_files import parse_json
 
 _MAGIC = b"NASWAV01"
 """The number goes up when the layout or the decoding changes, so that no older file is taken for a current one."""
@@ -128,7 +129,7 @@ def read_cache(path: Path, sources: str) -> Index | None:
                 raise ValueError("no end mark")
             stream.seek(size - _TAIL - length)
             text = stream.read(length)
-            index = json.loads(text)
+            index = parse_json(text.decode(), path)
             if index["sources"] != sources:
                 return None
             if 2 * sum(index["lengths"]) != size - _TAIL - length:
@@ -144,6 +145,6 @@ def read_cache(path: Path, sources: str) -> Index | None:
             return Index(index["lengths"], errors)
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (NasError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         _LOG.warning("the waveform cache %s is damaged (%s) and is built again", path, error)
         return None

@@ -6,11 +6,13 @@ import csv
 import hashlib
 import io
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from nas.errors import NasError
 from nas.files import write_text
+from nas.text_files import parse_json, read_json, read_text
 
 PARTITIONS = ("train", "dev", "eval")
 COLUMNS = (
@@ -34,10 +36,7 @@ def claim(output: Path, settings: dict[str, object]) -> None:
             raise NasError(f"the folder {output} is not empty and holds no corpus; give a new or an empty folder")
         write_text(path, text)
         return
-    try:
-        there = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise NasError(f"{path} is not the settings of a corpus: {error}") from None
+    there = read_json(path, "file of the settings of a corpus")
     different = [
         key for key, value in json.loads(text).items() if not isinstance(there, dict) or there.get(key) != value
     ]
@@ -61,13 +60,21 @@ def finished_work(output: Path) -> dict[str, list[Row]]:
             for row in csv.DictReader(lines):
                 finished.setdefault(row.get("source", ""), []).append(row)
     if journal.exists():
-        for line in journal.read_text(encoding="utf-8").splitlines():
+        for line in read_text(journal, "journal of a build").split("\n"):
             try:
-                entry = json.loads(line)
-                finished[entry["source"]] = entry["rows"]
-            except (ValueError, TypeError, KeyError):
+                entry = parse_json(line, journal)
+            except NasError:
                 continue  # the last line of a process that was killed while writing it
+            if isinstance(entry, dict) and isinstance(entry.get("source"), str) and _are_rows(entry.get("rows")):
+                finished[entry["source"]] = entry["rows"]
     return {name: rows for name, rows in finished.items() if all(_is_unchanged(output, row) for row in rows)}
+
+
+def _are_rows(value: object) -> bool:
+    return isinstance(value, list) and all(
+        isinstance(row, dict) and set(row) == set(COLUMNS) and all(isinstance(cell, str) for cell in row.values())
+        for row in value
+    )
 
 
 def to_csv(rows: Sequence[Row]) -> str:
@@ -86,4 +93,5 @@ def _is_unchanged(output: Path, row: Row) -> bool:
     if not set(COLUMNS) <= set(row):
         return False
     path = output / row["path"]
-    return path.is_file() and sha256(path.read_bytes()) == row["checksum"]
+    # os.path takes a path that is too long for the file system for one that is not there.
+    return os.path.isfile(path) and sha256(path.read_bytes()) == row["checksum"]

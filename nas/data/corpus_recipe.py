@@ -8,12 +8,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from nas.data.chain import Chain
 from nas.data.corpus import build_corpus
 from nas.errors import NasError
 from nas.space import nearest
+from nas.text_files import read_yaml
 
 _GIVEN = ("bonafide", "output", "workers", "progress")
 """Arguments of `build_corpus` that say where and how to work, and so belong to the command and not to the recipe."""
@@ -26,12 +25,7 @@ def read_recipe(recipe: str | Path) -> dict[str, Any]:
         NasError: the recipe cannot be read or has a key or value that `build_corpus` does not take.
     """
     path = Path(recipe)
-    try:
-        settings = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise NasError(f"cannot read the corpus recipe {path}: {error}") from error
-    except yaml.YAMLError as error:
-        raise NasError(f"the corpus recipe {path} is not YAML: {' '.join(str(error).split())}") from error
+    settings = read_yaml(path, "corpus recipe")
     parameters = inspect.signature(build_corpus).parameters
     valid = tuple(name for name in parameters if name not in _GIVEN)
     kinds = {"attacks": list, "evaluation_only": list, "shares": dict, "options": dict, "chain": dict, "seed": int}

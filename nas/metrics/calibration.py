@@ -23,8 +23,8 @@ from nas.files import write_text
 from nas.metrics.dcf import ASVSPOOF5, OperatingPoint
 from nas.metrics.eer import as_scores, detection_curve, eer, error_rates
 from nas.metrics.scores import Trials
-from nas.metrics.textfile import read_text
 from nas.space import nearest
+from nas.text_files import read_json
 
 Criterion = Literal["bayes", "eer", "min_dcf"]
 CRITERIA: tuple[Criterion, ...] = ("bayes", "eer", "min_dcf")
@@ -155,10 +155,7 @@ def read_decision(path: str | Path) -> Decision:
     Raises:
         NasError: it is not one, or a value is missing or of the wrong kind.
     """
-    try:
-        content = json.loads(read_text(path, "threshold file"))
-    except json.JSONDecodeError as error:
-        raise NasError(f"{path}, line {error.lineno}: not a threshold file: {error.msg}") from error
+    content = read_json(path, "threshold file")
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise NasError(f"{path}: not a threshold file (its format is not {FORMAT!r})")
     try:

@@ -14,13 +14,12 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from nas.errors import NasError
 from nas.metrics.comparison import Spread, markdown_table
 from nas.metrics.evaluation import Evaluation
-from nas.metrics.textfile import read_text
 from nas.space import nearest
+from nas.text_files import read_json
 
 Value = float | str | Spread | None
 Measured = Mapping[str, Mapping[str, Value] | Evaluation]
@@ -173,10 +172,7 @@ def read_measured(table: str, path: str | Path) -> Mapping[str, Value]:
     Raises:
         NasError: there is no such table, or the file is not such JSON.
     """
-    try:
-        content: Any = json.loads(read_text(path, "file of measured values"))
-    except json.JSONDecodeError as error:
-        raise NasError(f"{path}, line {error.lineno}: not the JSON of an evaluation: {error.msg}") from error
+    content = read_json(path, "file of measured values")
     if isinstance(content, dict) and isinstance(content.get("metrics"), dict):
         model = content.get("model")
         content = {**(model if isinstance(model, dict) else {}), **content["metrics"]}

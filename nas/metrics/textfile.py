@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from nas import text_files
 from nas.errors import NasError
 
 NAMES_SHOWN = 3
@@ -12,28 +13,8 @@ NAMES_SHOWN = 3
 
 
 def read_text(path: str | Path, kind: str) -> str:
-    """The whole text of a UTF-8 file, with or without a byte order mark.
-
-    Raises:
-        NasError: no such file, a folder, no permission, not text, or nothing but white space.
-    """
-    path = Path(path)
-    if path.is_dir():
-        raise NasError(f"{path} is a folder, not a {kind}")
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError as error:
-        raise NasError(f"there is no {kind} {path}") from error
-    except OSError as error:
-        raise NasError(f"cannot read the {kind} {path}: {error.strerror or error}") from error
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise NasError(f"{path}, line {line}: a {kind} is plain UTF-8 text, but this file is not") from error
-    if "\0" in text:
-        line = text.count("\n", 0, text.index("\0")) + 1
-        raise NasError(f"{path}, line {line}: a {kind} is plain text, but this file holds binary data (a zero byte)")
+    """The whole text of a file that holds some. Raises NasError as `text_files.read_text`, or where it is empty."""
+    text = text_files.read_text(path, kind)
     if not text.strip():
         raise NasError(f"{path}: the {kind} is empty")
     return text
@@ -41,7 +22,7 @@ def read_text(path: str | Path, kind: str) -> str:
 
 def read_lines(path: str | Path, kind: str) -> list[tuple[int, str]]:
     """(line number from 1, line) of every line that is not blank. Raises NasError as `read_text` does."""
-    lines = read_text(path, kind).replace("\r\n", "\n").split("\n")
+    lines = read_text(path, kind).split("\n")
     return [(number, line) for number, line in enumerate(lines, start=1) if line.strip()]
 
 

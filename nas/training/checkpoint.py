@@ -28,6 +28,7 @@ from torch import Tensor, nn
 from nas import processes
 from nas.errors import NasError
 from nas.files import write_bytes
+from nas.text_files import parse_json
 
 CURRENT, PREVIOUS, NEXT = "resume.safetensors", "resume.previous.safetensors", "resume.next.safetensors"
 
@@ -142,9 +143,9 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
             metadata = stream.metadata() or {}
         if _checksum(tensors, metadata["state"]) != metadata["sha256"]:
             return None
-        state = json.loads(metadata["state"])
+        state = parse_json(metadata["state"], path)
         return (tensors, state) if isinstance(state, dict) else None
-    except (SafetensorError, OSError, LookupError, ValueError, TypeError, RuntimeError, RecursionError, MemoryError):
+    except (NasError, SafetensorError, OSError, LookupError, ValueError, TypeError, RuntimeError, MemoryError):
         return None
 
 

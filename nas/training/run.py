@@ -17,13 +17,13 @@ import csv
 import io
 import json
 import logging
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-import yaml
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_safetensors
 from torch import Tensor
@@ -33,8 +33,9 @@ from nas.config import Recipe
 from nas.errors import NasError
 from nas.files import write_bytes, write_text
 from nas.genotype import Genotype
-from nas.recipe_file import read_yaml, recipe_from
+from nas.recipe_file import recipe_from
 from nas.space import get_space
+from nas.text_files import read_json, read_text, read_yaml
 from nas.training.checkpoint import read_checkpoint
 from nas.training.environment import describe_environment
 
@@ -103,21 +104,16 @@ class Run:
             NasError: it is not one, or a file of it is damaged.
         """
         folder = Path(folder)
-        try:
-            values = read_yaml((folder / "recipe.yaml").read_text(encoding="utf-8"))
-            kind = json.loads((folder / "environment.json").read_text(encoding="utf-8"))["kind"]
-            if kind not in get_args(Kind):
-                raise ValueError(f"there is no kind {kind!r}")
-        except OSError as error:
-            raise NasError(f"{folder} is not a run directory: {Path(error.filename).name} is missing") from error
-        except (yaml.YAMLError, ValueError, KeyError, TypeError, RecursionError) as error:
-            raise NasError(f"{folder}: recipe.yaml or environment.json is damaged") from error
+        values, environment = read_settings(folder)
+        kind: Any = environment.get("kind")
+        if kind not in get_args(Kind):
+            raise NasError(f"{folder / 'environment.json'} is damaged: there is no kind {str(kind)[:40]!r} of run")
         run = cls(folder, kind, recipe_from(values))
         if (folder / "history.csv").exists():
             try:
-                with open(folder / "history.csv", encoding="utf-8", newline="") as stream:
-                    run.history = list(csv.DictReader(stream))
-            except (OSError, ValueError, csv.Error) as error:
+                text = io.StringIO(read_text(folder / "history.csv", "history"), newline="")
+                run.history = list(csv.DictReader(text))
+            except csv.Error as error:
                 raise NasError(f"{folder}: history.csv is damaged") from error
         return run
 
@@ -165,6 +161,27 @@ class Run:
             return
         plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
         write_bytes(self.folder / f"{stem}.safetensors", to_safetensors(plain, metadata))
+
+
+def read_settings(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Plain values of recipe.yaml and of environment.json.
+
+    Raises:
+        NasError: the folder is not a run directory, or one of them is damaged.
+    """
+    recipe, environment = folder / "recipe.yaml", folder / "environment.json"
+    for path in (recipe, environment):
+        # os.path takes a path that is too long for the file system for one that is not there.
+        if not os.path.isfile(path):
+            raise NasError(f"{folder} is not a run directory: {path.name} is missing")
+    try:
+        values = read_yaml(recipe, "recipe"), read_json(environment, "description of a run")
+    except NasError as error:
+        raise NasError(f"{folder} is damaged: {error}") from error
+    for path, value in zip((recipe, environment), values, strict=True):
+        if not isinstance(value, dict):
+            raise NasError(f"{path} is damaged: it is not a table of keys and values")
+    return values
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:

@@ -5,12 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from nas.config import Recipe
 from nas.errors import NasError
 from nas.files import write_text
-from nas.recipe_file import read_yaml, recipe_from
+from nas.recipe_file import recipe_from
+from nas.text_files import read_yaml
 from nas.training.standing import differences
 from nas.tuning.ranges import apply
 
@@ -34,9 +33,9 @@ def open_folder(output: str | Path, recipe: Recipe, free: tuple[str, ...]) -> Pa
         write_text(file, f"# study, as begun\n{recipe.to_yaml()}")
         return folder
     try:
-        before = recipe_from(read_yaml(file.read_text(encoding="utf-8")))
-    except (yaml.YAMLError, UnicodeDecodeError, OSError, NasError) as error:
-        raise NasError(f"{file} is damaged") from error
+        before = recipe_from(read_yaml(file, "recipe"))
+    except NasError as error:
+        raise NasError(f"{file} is damaged: {error}") from error
     now: Any = recipe.model_dump(mode="json")
     allowed = now
     for name in free:

@@ -6,12 +6,14 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import get_type_hints
 
 import torch
 
 from nas.errors import NasError
 from nas.files import write_text
 from nas.metrics.comparison import markdown_table
+from nas.text_files import read_json
 from nas.training.run import Run
 
 
@@ -51,12 +53,20 @@ class Spending:
         Raises:
             NasError: the file is damaged.
         """
-        try:
-            return cls(**json.loads((folder / "cost.json").read_text(encoding="utf-8")))
-        except (FileNotFoundError, NotADirectoryError):
+        path = folder / "cost.json"
+        if not path.exists():
             return None
-        except (OSError, ValueError, TypeError) as error:
-            raise NasError(f"{folder / 'cost.json'} is damaged") from error
+        values = read_json(path, "account of costs")
+        types = get_type_hints(cls)
+        if not isinstance(values, dict) or not all(
+            (key in types and isinstance(value, types[key])) or (types[key] is float and type(value) is int)
+            for key, value in values.items()
+        ):
+            raise NasError(f"{path} is damaged: a value is of another kind")
+        try:
+            return cls(**values)
+        except TypeError as error:
+            raise NasError(f"{path} is damaged: a value is missing") from error
 
     @property
     def total(self) -> float:

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 
 from nas.errors import NasError
 from nas.files import write_text
@@ -24,6 +23,8 @@ from nas.metrics.evaluation import Evaluation
 from nas.networks.benchmark import measure_scoring
 from nas.networks.cost import measure_cost
 from nas.networks.network import Network
+from nas.text_files import read_text
+from nas.training.run import read_settings
 
 LATENCY_ROUNDS = 7
 
@@ -137,19 +138,14 @@ def gather_card(
         NasError: it is not a run directory, or a file of it is damaged.
     """
     run = Path(run)
-    recipe_bytes = _read(run / "recipe.yaml", run)
+    recipe, environment = read_settings(run)
+    file = run / "genotype.json"
+    genotype = read_text(file, "genotype file") if file.is_file() else None
     try:
-        recipe = yaml.safe_load(recipe_bytes)
-        environment = json.loads(_read(run / "environment.json", run))
-        genotype = None
-        if (run / "genotype.json").is_file():
-            genotype = (run / "genotype.json").read_text(encoding="utf-8")
         data, seed = dict(recipe["data"]), int(recipe["seed"])
         name = f"{recipe['name']} (seed {seed})"
-        if not isinstance(environment, dict):
-            raise TypeError
-    except (yaml.YAMLError, ValueError, KeyError, TypeError) as error:
-        raise NasError(f"{run}: recipe.yaml, environment.json or genotype.json is damaged") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise NasError(f"{run / 'recipe.yaml'} is damaged: name, data or seed is missing or no such") from error
     return result_card(
         name,
         evaluation,
@@ -157,7 +153,7 @@ def gather_card(
         samples=int(data.get("samples", 64_000)),
         latency=latency,
         training_data={key: value for key, value in data.items() if value is not None},
-        recipe=recipe_bytes,
+        recipe=(run / "recipe.yaml").read_bytes(),
         seed=seed,
         environment=environment,
         genotype=genotype,
@@ -259,10 +255,3 @@ def _fenced(text: str) -> str:
     while fence in text:
         fence += "`"
     return f"{fence}\n{text.strip()}\n{fence}\n"
-
-
-def _read(path: Path, run: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise NasError(f"{run} is not a run directory: {path.name} cannot be read") from error

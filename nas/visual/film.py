@@ -7,7 +7,6 @@ check against RUN/genotypes/epoch_NNN.architecture.json.
 from __future__ import annotations
 
 import io
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -26,12 +25,12 @@ from nas.errors import NasError
 from nas.files import write_bytes
 from nas.genotype import FIRST_NODE, Cell, Genotype
 from nas.space import SearchSpace, get_space
+from nas.text_files import read_json
 from nas.visual.genotype import genotype_figure
 from nas.visual.graph import KINDS, Strengths
 from nas.visual.look import INK, MUTED, RULE, family_of, plain, render, save_figure
 
 Values = NDArray[np.float64]
-LARGEST_FILE = 10_000_000
 COLOURS = ("#0072B2", "#D55E00")
 """Normal and expand cell."""
 HOLD_MS, LAST_HOLD_MS = 600, 2_500
@@ -176,11 +175,9 @@ def _numbered(path: Path) -> re.Match[str] | None:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        if path.stat().st_size > LARGEST_FILE:
-            raise NasError(f"{path} is larger than any architecture ({LARGEST_FILE:,} bytes)")
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise NasError(f"{path} is not a JSON file of alpha and beta ({type(error).__name__})") from error
+        content = read_json(path, "JSON file of alpha and beta")
+    except NasError as error:
+        raise NasError(f"not a JSON file of alpha and beta: {error}") from error
     if not isinstance(content, dict):
         raise NasError(f"{path}: expected the keys alpha_normal, beta_normal, alpha_expand and beta_expand")
     return content

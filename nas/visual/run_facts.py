@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
 from nas.data.decode import decode
 from nas.data.embedded import embedded_table, embedded_waveform
@@ -20,13 +18,14 @@ from nas.errors import NasError
 from nas.frontends.sinc import SAMPLE_RATE
 from nas.genotype import Genotype
 from nas.metrics.scores import Trials, read_own_scores
-from nas.recipe_file import read_yaml, recipe_from
+from nas.recipe_file import recipe_from
 from nas.space import SearchSpace, get_space
+from nas.text_files import read_json, read_text
+from nas.training.run import read_settings
 from nas.visual.curves import column
 from nas.visual.film import Film, read_film
 
 LONGEST_SECONDS = 6.0
-TABLES = "recipe.yaml, environment.json, scores/eval.json or card.json"
 
 Waveforms = Mapping[str, np.ndarray]
 
@@ -63,18 +62,9 @@ def gather_run(folder: str | Path) -> RunFacts:
         NasError: it is not one, or a file of it is damaged.
     """
     folder = Path(folder)
-    text = read_text_of(folder, "recipe.yaml")
-    try:
-        recipe, environment = read_yaml(text), json.loads(read_text_of(folder, "environment.json"))
-        evaluation, card = (
-            json.loads(read_text_of(folder, name)) if (folder / name).exists() else {}
-            for name in ("scores/eval.json", "card.json")
-        )
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise NasError(f"{folder}: {TABLES} is damaged") from error
-    if not all(isinstance(part, dict) for part in (recipe, environment, evaluation, card)):
-        raise NasError(f"{folder}: {TABLES} is not a table of keys and values")
-    recipe = recipe_from(recipe).model_dump()
+    values, environment = read_settings(folder)
+    evaluation, card = (_table(folder / name) for name in ("scores/eval.json", "card.json"))
+    recipe = recipe_from(values).model_dump()
     history: tuple[dict[str, str], ...] = ()
     if (folder / "history.csv").exists():
         rows = csv.DictReader(io.StringIO(read_text_of(folder, "history.csv")))
@@ -86,7 +76,7 @@ def gather_run(folder: str | Path) -> RunFacts:
         kind=str(environment.get("kind", "run")),
         name=str(recipe.get("name", folder.name)),
         recipe=recipe,
-        recipe_text=text,
+        recipe_text=read_text_of(folder, "recipe.yaml"),
         environment=environment,
         history=history,
         genotype=Genotype.load(folder / "genotype.json") if (folder / "genotype.json").exists() else None,
@@ -104,12 +94,15 @@ def read_text_of(folder: Path, name: str) -> str:
     Raises:
         NasError: it is missing, or not text.
     """
-    try:
-        return (folder / name).read_text(encoding="utf-8")
-    except OSError as error:
-        raise NasError(f"{folder} is not a run directory: {name} is missing") from error
-    except UnicodeDecodeError as error:
-        raise NasError(f"{folder / name} is not UTF-8 text") from error
+    return read_text(folder / name, f"{name} of a run")
+
+
+def _table(path: Path) -> dict[str, Any]:
+    """Keys and values of a JSON file; none where there is no file."""
+    values = read_json(path, "file of results") if path.exists() else {}
+    if not isinstance(values, dict):
+        raise NasError(f"{path} is damaged: it is not a table of keys and values")
+    return values
 
 
 def find_waveforms(run: RunFacts, utterances: Sequence[str]) -> Waveforms:

@@ -16,11 +16,12 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from nas.data.readers.protocol import UNKNOWN_ATTACK, read_text, refuse_absent
+from nas.data.readers.protocol import UNKNOWN_ATTACK, refuse_absent
 from nas.data.readers.registry import reader
 from nas.data.utterance import KEYS, PARTITIONS, Utterance
 from nas.errors import NasError
 from nas.space import nearest
+from nas.text_files import read_text
 
 COLUMNS = ("path", "key", "attack", "speaker", "partition")
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from nas.data.utterance import KEYS, Utterance
 from nas.errors import NasError
 from nas.labels import AUDIO_SUFFIXES, UNKNOWN_ATTACK
+from nas.text_files import read_text
 
 __all__ = ["ASVSPOOF2019", "AUDIO_SUFFIXES", "UNKNOWN_ATTACK", "Columns", "Trial", "read_protocol"]
 
@@ -83,22 +84,6 @@ def _trial(cells: list[str], columns: Columns, where: str, line: int) -> Trial:
         raise NasError(f"{where}: the utterance {utterance!r} must be the name of a file without its folder and suffix")
     phase = "" if columns.phase is None else cells[columns.phase]
     return Trial(cells[columns.speaker], utterance, attack, key, line, phase)
-
-
-def read_text(path: Path, what: str) -> str:
-    """The text of a small UTF-8 file.
-
-    Raises:
-        NasError: it is absent, unreadable, or not text; `what` names it.
-    """
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise NasError(f"there is no {what} {path}") from None
-    except UnicodeDecodeError as error:
-        raise NasError(f"{path}: not a text file (byte {error.start} is not UTF-8)") from None
-    except OSError as error:
-        raise NasError(f"cannot read the {what} {path}: {error.strerror}") from None
 
 
 def locate(trials: Iterable[Trial], folder: Path, partition: str, protocol: Path) -> list[Utterance]:
