@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import html
 import json
 import os
@@ -16,6 +17,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -296,6 +298,50 @@ def test_gradient_norm_is_the_mean_over_the_steps_taken() -> None:
     watched.handle.remove()
     optimizer.step()
     assert watched.steps == 0
+
+
+def test_a_full_disk_is_met_in_the_thread_of_the_run_and_costs_no_whole_record(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    run, *_ = made(tmp_path / "run", "train.epochs=3")
+    write, calls = os.write, []
+
+    def full(handle: int, content: Any) -> int:
+        calls.append(len(content))
+        if len(calls) > 1:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return write(handle, content[:10])
+
+    board = Board(run)
+    board.epoch({"epoch": 1, "train_loss": 1.0})
+    board.flush()
+    board.epoch({"epoch": 2, "train_loss": 1.0})
+    with patch.object(os, "write", full), pytest.raises(OSError, match="No space left"):
+        board.flush()
+    assert [point.step for point in written(run.folder).Scalars("loss/train")] == [1]
+    assert "Traceback" not in "".join(capfd.readouterr())
+
+
+def test_epochs_that_are_run_again_are_shown_once(tmp_path: Path) -> None:
+    run, *_ = made(tmp_path / "run", "train.epochs=9")
+    for first, last in ((1, 4), (3, 6), (6, 6), (7, 9)):
+        with Board(run, first) as board:
+            for epoch in range(first, last + 1):
+                board.epoch({"epoch": epoch, "train_loss": float(10 * first + epoch)})
+                board.flush()
+        file = max((run.folder / "tensorboard").glob("events*"))
+        with open(file, "ab") as stream:
+            stream.write(b"\x05\x00\x00")  # a record that a kill cut short
+    points = written(run.folder).Scalars("loss/train")
+    assert [(point.step, point.value) for point in points] == [
+        *((epoch, 10 + epoch) for epoch in (1, 2)),
+        *((epoch, 30 + epoch) for epoch in (3, 4, 5)),
+        (6, 66),
+        *((epoch, 70 + epoch) for epoch in (7, 8, 9)),
+    ]
+    with Board(run, 1) as board:
+        board.flush()
+    assert "loss/train" not in written(run.folder).Tags()["scalars"]
 
 
 def test_spread_takes_every_group_in_turn() -> None:

@@ -17,13 +17,17 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import nas
 from experiments.kill_study import differences
 from nas.errors import Interrupted
 from nas.training.checkpoint import CURRENT, PREVIOUS, Watch, read_checkpoint, write_checkpoint
 from nas.training.run import read_tensors
+from nas.training.scoring import score_partition
 
+SCORED = ["data.samples=300", "engine.pictures=0", "engine.evaluation_batch_size=8", "search.batch_size=8"]
+"""Saved when an epoch's steps are taken and at its end alone; the development set is four batches."""
 TOY = ["data.samples=1000", "engine.pictures=0", "engine.checkpoint_minutes=0.0001"]
 
 
@@ -34,6 +38,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     recipe = nas.load_recipe("raw_pcdarts/toy", TOY)
     nas.search(recipe, folder / "search", progress=False)
     nas.train(recipe, folder / "search" / "genotype.json", folder / "train", progress=False)
+    nas.search(nas.load_recipe("raw_pcdarts/toy", SCORED), folder / "scored", progress=False)
     return folder
 
 
@@ -68,6 +73,43 @@ def test_a_stop_at_any_step_changes_nothing(
         torch.manual_seed(99)  # whatever was drawn in between
         nas.resume(tmp_path / kind, progress=False)
         assert differences(whole / kind, tmp_path / kind) == []
+
+
+def curves(run: Path) -> dict[str, list[tuple[int, float]]]:
+    """Every curve of TensorBoard but the one that says how fast it went."""
+    events = EventAccumulator(str(run / "tensorboard"), {"scalars": 0}).Reload()
+    tags = [tag for tag in events.Tags()["scalars"] if not tag.startswith("throughput")]
+    return {tag: [(point.step, point.value) for point in events.Scalars(tag)] for tag in tags}
+
+
+@pytest.mark.parametrize("batches", [1, 4, 6])
+def test_a_stop_while_the_development_set_is_scored_is_heeded_between_batches(
+    batches: int, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of three epochs, each with four batches to score; the curves too are those of a run that was never stopped."""
+    scored = [0]
+
+    def stopped(*arguments: Any) -> Any:
+        *others, stop_if_asked = arguments
+
+        def between() -> None:
+            scored[0] += 1
+            stop_if_asked.__self__.watch.stopping = scored[0] >= batches
+            stop_if_asked()
+
+        return score_partition(*others, between)
+
+    recipe = nas.load_recipe("raw_pcdarts/toy", SCORED)
+    with monkeypatch.context() as patch:
+        patch.setattr("nas.training.loop.score_partition", stopped)
+        with pytest.raises(Interrupted):
+            nas.search(recipe, tmp_path / "search", progress=False)
+    found = read_checkpoint(tmp_path / "search" / "checkpoints")
+    assert found is not None
+    assert (found[1]["values"]["epoch"], found[1]["values"]["step"]) == (-(-batches // 4), 4)
+    nas.resume(tmp_path / "search", progress=False)
+    assert differences(whole / "scored", tmp_path / "search") == []
+    assert curves(tmp_path / "search") == curves(whole / "scored")
 
 
 def test_weights_are_averaged_over_the_best_epochs_and_survive_a_stop(

@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 from torch import nn
-from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 
 from nas.data.utterance import Utterance
@@ -23,6 +22,7 @@ from nas.genotype import Genotype
 from nas.metrics import Trials, min_tdcf, read_asv_scores
 from nas.networks.network import Network
 from nas.supernet.architecture import KINDS, Architecture
+from nas.training.events import EventWriter, keep_events
 from nas.training.gradient_norm import GradientNorm
 from nas.training.inputs import Inputs
 from nas.training.projector import write_projector
@@ -46,10 +46,10 @@ class Board:
 
     Args:
         run: the run that is shown.
-        first_epoch: what earlier attempts wrote of this epoch and later ones is dropped.
+        first_epoch: what earlier starts wrote of this epoch and later ones is dropped.
 
     Raises:
-        NasError: `data.asv_scores` is not a file of ASV scores.
+        NasError: `data.asv_scores` is not a file of ASV scores, or TensorBoard's files cannot be written.
     """
 
     def __init__(self, run: Run, first_epoch: int = 1) -> None:
@@ -59,7 +59,8 @@ class Board:
         self.filters_shown = False
         self.optimizers: dict[str, GradientNorm] = {}
         self.folder = run.folder / "tensorboard"
-        self.writer = SummaryWriter(str(self.folder), purge_step=first_epoch)
+        keep_events(self.folder, first_epoch, HPARAMS)
+        self.writer = EventWriter(self.folder, purge_step=first_epoch)
         self.writer.add_text("recipe", textwrap.indent(self.recipe.to_yaml(), BLOCK))
         self.writer.add_custom_scalars(layout(run.kind, self.recipe))
 
@@ -67,15 +68,25 @@ class Board:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
-        if kind is None and self.run.history:
-            self._hparams()
         for watched in self.optimizers.values():
             watched.handle.remove()
-        self.writer.close()
+        if kind is None:
+            if self.run.history:
+                self._hparams()
+            self.writer.close()
 
     def watch(self, **optimizers: Any) -> None:
         """Learning rates and gradient norms of these optimisers are shown from now on."""
         self.optimizers |= {name: GradientNorm(optimizer) for name, optimizer in optimizers.items()}
+
+    def norms(self) -> dict[str, dict[str, Any]]:
+        """What was watched of the epoch so far, for a checkpoint."""
+        return {name: watched.state() for name, watched in self.optimizers.items()}
+
+    def restore(self, norms: Mapping[str, Mapping[str, Any]]) -> None:
+        """Go on with an epoch of which `norms` were saved."""
+        for name, state in norms.items():
+            self.optimizers[name].restore(state)
 
     def epoch(self, row: Mapping[str, Any]) -> None:
         """Curves of an epoch's row of history.csv, and of what was watched since the last one."""
@@ -90,6 +101,13 @@ class Board:
         if torch.cuda.is_available():
             self.writer.add_scalar("gpu_memory/peak_gib", torch.cuda.max_memory_allocated() / 2**30, epoch)
             torch.cuda.reset_peak_memory_stats()
+
+    def flush(self) -> None:
+        """Write what an epoch has shown: all of it, or nothing.
+
+        Raises:
+            OSError: the disk is full.
+        """
         self.writer.flush()
 
     @torch.no_grad()

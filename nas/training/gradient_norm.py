@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -18,7 +19,7 @@ class GradientNorm:
         plain_optimizer: torch.optim.Optimizer = getattr(optimizer, "optimizer", optimizer)
         self.steps = self.taken = 0
         self.total: Tensor | float = 0.0
-        self.learning_rate = float("nan")
+        self.learning_rate = 0.0
         self.handle = plain_optimizer.register_step_pre_hook(self._before_step)
 
     def _before_step(self, optimizer: torch.optim.Optimizer, *_: object) -> None:
@@ -35,6 +36,15 @@ class GradientNorm:
                 self.taken += 1
             self.learning_rate = float(optimizer.param_groups[0]["lr"])
         self.steps += 1
+
+    def state(self) -> dict[str, Any]:
+        """The sums of the epoch so far, for a checkpoint."""
+        return {"steps": self.steps, "taken": self.taken, "total": float(self.total), "rate": self.learning_rate}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from `state`."""
+        self.steps, self.taken = state["steps"], state["taken"]
+        self.total, self.learning_rate = state["total"], state["rate"]
 
     def mean_norm(self) -> float:
         """The mean since the last call."""

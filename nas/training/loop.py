@@ -26,7 +26,7 @@ from nas.training.faults import fitting_batch, told
 from nas.training.finite import FiniteWatch, StepSkipped
 from nas.training.inputs import Inputs, TrainingBatches
 from nas.training.run import Run
-from nas.training.scoring import Sums, Totals, score_partition
+from nas.training.scoring import Scored, Sums, Totals, score_partition
 from nas.training.standing import Standing, resume_from
 
 
@@ -70,6 +70,7 @@ class Loop:
             inputs.store.utterances, engine.non_finite == "skip", accelerator.device, accelerator.scaler is not None
         )
         self.best: dict[str, Any] | None = None
+        self.board: Board | None = None
 
     def make_optimizers(self) -> dict[str, torch.optim.Optimizer]:
         """The optimisers by name; that of the weights first."""
@@ -117,14 +118,14 @@ class Loop:
             begun = resume_from(self.snapshot, self.run)
             self.best, self.finite.skipped = begun.best, begun.skipped
             stack.enter_context(self.watch.listening())
-            board = Board(self.run, begun.epoch) if processes.is_first() else None
-            if board is not None:
-                stack.enter_context(board)
-                board.watch(**self.optimizers)
+            if processes.is_first():
+                self.board = stack.enter_context(Board(self.run, begun.epoch))
+                self.board.watch(**self.optimizers)
+                self.board.restore(begun.norms)
             for epoch in range(begun.epoch, self.settings.epochs + 1):
                 if self.ended(epoch):
                     break
-                self.run_epoch(begun if epoch == begun.epoch else Standing(epoch), board)
+                self.run_epoch(begun if epoch == begun.epoch else Standing(epoch))
             # The first process writes last; no other may end, and be taken for lost, before it has.
             processes.wait()
         assert self.best is not None  # the recipe leaves at least one epoch that may become the best
@@ -137,12 +138,12 @@ class Loop:
             self.run.folder / "checkpoints", {"network": self.network}, self.optimizers, dict(self.schedules)
         )
 
-    def run_epoch(self, begun: Standing, board: Board | None) -> None:
+    def run_epoch(self, begun: Standing) -> None:
         """Train, score the development set, save."""
-        epoch, settings = begun.epoch, self.settings
+        epoch, settings, board = begun.epoch, self.settings, self.board
         row = self.train_epoch(begun)
         processes.require_equal(digests(self.network.state_dict()))
-        dev = score_partition(self.network, self.inputs, "dev", self.recipe, self.accelerator, self.progress)
+        dev = self.score_development()
         row |= {"dev_loss": dev.loss, "dev_accuracy": dev.accuracy, "dev_eer": dev.eer}
         state, rank = self.network.state_dict(), list(dev.rank(settings.select))
         self.run.save_tensors("checkpoints/last", state, {"epoch": str(epoch)})
@@ -157,6 +158,7 @@ class Loop:
             board.epoch(row)
             board.detection(epoch, self.network, self.inputs, dev)
             self.show(board, epoch)
+            board.flush()
         self.run.log(
             f"epoch {epoch}/{settings.epochs}: loss {row['train_loss']:.4f}, dev EER {dev.eer:.2f} %, "
             f"dev accuracy {dev.accuracy:.2f} %, learning rate {row['learning_rate']:.2e}"
@@ -164,17 +166,34 @@ class Loop:
         )
         self.save(Standing(epoch + 1))
 
+    def score_development(self) -> Scored:
+        """Score the development set; a stop is heeded between batches.
+
+        Raises:
+            Interrupted: what was trained is saved, and is scored when the run goes on.
+        """
+        return score_partition(
+            self.network, self.inputs, "dev", self.recipe, self.accelerator, self.progress, self.stop_if_asked
+        )
+
+    def stop_if_asked(self) -> None:
+        """Stop where that was asked for; what is not saved is lost."""
+        if processes.anywhere(self.watch.stopping):
+            raise Interrupted(self.run.folder)
+
     def save(self, standing: Standing) -> None:
         """A checkpoint from which the loop goes on; where a stop was asked for, stop."""
         self.finite.read()
         if processes.is_first():
-            self.snapshot.save(replace(standing, best=self.best, skipped=self.finite.skipped).values(self.run))
+            norms = self.board.norms() if self.board is not None else {}
+            standing = replace(standing, best=self.best, skipped=self.finite.skipped, norms=norms)
+            self.snapshot.save(standing.values(self.run))
         self.watch.has_saved()
-        if processes.anywhere(self.watch.stopping):
-            raise Interrupted(self.run.folder)
+        self.stop_if_asked()
 
     def train_epoch(self, begun: Standing) -> dict[str, Any]:
-        """One pass over the training utterances; the first values of the epoch's row."""
+        """One pass over the training utterances, saved before anything else is done; the first values of the epoch's
+        row."""
         epoch, first = begun.epoch, next(iter(self.optimizers.values()))
         self.begin_epoch(begun)
         totals = Totals(self.accelerator.device)
@@ -189,22 +208,24 @@ class Loop:
             if not bar.disable and step % 10 == 1:
                 so_far = totals.mine()
                 bar.set_postfix(loss=f"{so_far.loss:.4f}", accuracy=f"{so_far.accuracy:.1f} %", lr=f"{rate:.1e}")
-            if self.watch.due:
-                self.save(Standing(epoch, step, totals.state(), rate))
-        if not self.recipe.engine.sync_batchnorm:
+            if self.watch.due and step < steps:
+                self.save(Standing(epoch, step, totals.state(), rate, begun.seconds + time.perf_counter() - started))
+        if begun.step < steps and not self.recipe.engine.sync_batchnorm:
             average_statistics(self.network)
         self.finite.read()
-        sums = totals.read()
+        seconds, sums = begun.seconds + time.perf_counter() - started, totals.read()
         if not sums.count:
             raise NasError(f"every step of epoch {epoch} was skipped, for losses or gradients that are not finite")
-        seen = (steps - begun.step) * self.settings.batch_size * processes.count()
+        if begun.step < steps:
+            # Scoring may take minutes, and a cluster that takes a machine back waits for seconds.
+            self.save(Standing(epoch, steps, totals.state(), rate, seconds))
         return {
             "epoch": epoch,
             "train_loss": sums.loss,
             "train_accuracy": sums.accuracy,
             **self.end_epoch(sums),
             "learning_rate": rate,
-            "utterance_rate": seen / (time.perf_counter() - started),
+            "utterance_rate": steps * self.settings.batch_size * processes.count() / seconds,
         }
 
     def backward(self, optimizer: Any, batch: Batch) -> Callable[[Tensor], None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -86,12 +87,18 @@ class Scored:
 
 
 def score_partition(
-    network: Network, inputs: Inputs, partition: str, recipe: Recipe, accelerator: Accelerator, progress: bool
+    network: Network,
+    inputs: Inputs,
+    partition: str,
+    recipe: Recipe,
+    accelerator: Accelerator,
+    progress: bool,
+    between: Callable[[], None] | None = None,
 ) -> Scored:
     """Score all utterances of a partition in evaluation mode, none left out.
 
     The processes take the batches in turn. A batch is the same whoever takes it, so scores and sums are, to the bit,
-    those of one process.
+    those of one process. All of them call `between` before every batch, equally often.
     """
     indices, size, device = inputs.partitions[partition], recipe.engine.evaluation_batch_size, accelerator.device
     turns = range(processes.rank(), -(-len(indices) // size), processes.count())
@@ -105,11 +112,15 @@ def score_partition(
     network.eval()
     with torch.inference_mode():
         for turn, place, batch in zip(turns, places, bar, strict=True):
+            if between is not None:
+                between()
             labels = batch.labels.to(device)
             logits = network(batch.waveforms.to(device)).float()
             correct = (logits.argmax(1) == labels).sum().double()
             sums[turn] = torch.stack([network.output.loss(logits, labels).double() * len(labels), correct])
             scores[place] = network.output.score(logits).double()
+        if between is not None and len(turns) < -(-len(sums) // processes.count()):
+            between()
     # Every place was filled by one process and is zero in the others, so these sums are exact.
     found = processes.total(scores).cpu().numpy()
     loss, correct = (processes.total(sums).sum(0) / len(indices)).tolist()

@@ -11,6 +11,8 @@ from nas.recipe_file import recipe_from
 from nas.training.checkpoint import Snapshot, require_like
 from nas.training.run import Run
 
+_NORM = {"steps": 0, "taken": 0, "total": 0.0, "rate": 0.0}
+"""What a checkpoint holds of each gradient norm."""
 _BEST = {"rank": [0.0, 0.0], "epoch": 0, "eer": 0.0}
 """What is kept of the best epoch."""
 
@@ -24,8 +26,12 @@ class Standing:
     step: int = 0
     totals: list[float] = field(default_factory=lambda: [0.0] * 4)
     learning_rate: float | None = None
+    seconds: float = 0.0
+    """That its steps took."""
     skipped: int = 0
     best: dict[str, Any] | None = None
+    norms: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """What TensorBoard's gradient norms are the mean of, by optimiser."""
 
     def values(self, run: Run) -> dict[str, Any]:
         """All of it, with the history and the recipe, in JSON-able types."""
@@ -47,6 +53,7 @@ def resume_from(snapshot: Snapshot, run: Run) -> Standing:
         recipe, history, count = (values.pop(name) for name in ("recipe", "history", "processes"))
         standing = Standing(**values)
         known = {"best": standing.best and _BEST, "learning_rate": 0.0 if standing.learning_rate is not None else None}
+        known["norms"] = dict.fromkeys(standing.norms and snapshot.optimizers, _NORM)
         require_like(vars(standing), vars(Standing()) | known)
         for row in history:
             if list(row) != list(history[0]):
