@@ -41,6 +41,8 @@ class Data(Section):
     """Which samples of a longer training utterance: the first (paper), or a random stretch every epoch."""
     corrupt: Literal["strict", "skip"] = "strict"
     """What a damaged audio file does: stop with the list, or be left out and counted."""
+    longest_seconds: Rate = 3_600.0
+    """Longest utterance that is decoded; a longer one counts as damaged. At a rate above 48 kHz fewer seconds are."""
     subset: Positive | dict[Partition, Positive] = {}
     """Take so many utterances of a partition ({train: 1000, dev: 200}; a number: of train), half of each class, drawn
     by chance; all of the others."""

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import tempfile
 import unicodedata
 from pathlib import Path
 
 from nas.errors import NasError
+from nas.temporary import replacing
 
 
 def write_bytes(path: str | Path, content: bytes) -> Path:
@@ -19,17 +19,9 @@ def write_bytes(path: str | Path, content: bytes) -> Path:
     path = Path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-        try:
-            with os.fdopen(handle, "wb") as stream:
-                stream.write(content)
-                stream.flush()
-                os.fsync(stream.fileno())
-            os.chmod(temporary, 0o666 & ~_UMASK)
-            os.replace(temporary, path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+        with replacing(path) as stream:
+            stream.write(content)
+            os.chmod(stream.fileno(), 0o666 & ~_UMASK)
     except OSError as error:
         raise NasError(f"cannot write {path}: {error.strerror or error}") from error
     return path

@@ -1,6 +1,6 @@
 """The cache file of decoded waveforms, `waveforms-NAME.nas`, NAME from the paths and the rate:
 
-    samples, little-endian int16 | index, JSON | length of the index, uint64 | CRC-32, uint32 | b"NASWAV01"
+    samples, little-endian int16 | index, JSON | length of the index, uint64 | CRC-32, uint32 | b"NASWAV02"
 
 It is written beside its final name and renamed, carries a checksum of samples and index, and is built again when a
 source file changes (size or modification time) or the file is damaged.
@@ -8,12 +8,10 @@ source file changes (size or modification time) or the file is damaged.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import logging
 import os
-import tempfile
 import zlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -24,9 +22,10 @@ import numpy as np
 
 from nas.data.utterance import Utterance
 from nas.errors import NasError
+from nas.temporary import replacing
 from nas.text_files import parse_json
 
-_MAGIC = b"NASWAV01"
+_MAGIC = b"NASWAV02"
 """The number goes up when the layout or the decoding changes, so that no older file is taken for a current one."""
 _TAIL = 20
 _LOG = logging.getLogger(__name__)
@@ -61,9 +60,9 @@ def cache_path(folder: Path, utterances: Iterable[Utterance], rate: int) -> Path
     return folder / f"waveforms-{hashlib.sha256(names.encode('utf-8', 'surrogateescape')).hexdigest()[:16]}.nas"
 
 
-def sources_digest(utterances: Iterable[Utterance]) -> str:
-    """A digest of the size and modification time of every source file."""
-    digest = hashlib.sha256()
+def sources_digest(utterances: Iterable[Utterance], longest_seconds: float) -> str:
+    """A digest of the size and modification time of every source file, and of the limit that refuses some of them."""
+    digest = hashlib.sha256(f"{longest_seconds!r}\n".encode())
     for utterance in utterances:
         try:
             status = os.stat(utterance.path)
@@ -81,21 +80,11 @@ def write_cache(path: Path, sources: str, decoded: Decoded, check: Callable[[dic
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    except OSError as error:
-        raise NasError(f"cannot write the waveform cache {path}: {error.strerror or error}") from error
-    try:
-        with os.fdopen(handle, "wb") as stream:
+        with replacing(path) as stream:
             index = _write_waveforms(stream, sources, decoded)
             check(index.errors)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(temporary, path)
     except OSError as error:
         raise NasError(f"cannot write the waveform cache {path}: {error.strerror or error}") from error
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(temporary)
     return index
 
 

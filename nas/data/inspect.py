@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from nas.data.cues import Cues, measure
-from nas.data.decode import SAMPLE_RATE, read_audio, resample
+from nas.data.decode import LONGEST_SECONDS, SAMPLE_RATE, read_audio, resample
 from nas.data.shortcuts import SUSPECT, Shortcuts, find_shortcuts
 from nas.data.utterance import KEYS, PARTITIONS, Utterance
 from nas.errors import NasError
@@ -148,14 +148,20 @@ class Report:
         return "\n".join(lines)
 
 
-def inspect(utterances: Sequence[Utterance], workers: int | None = None, progress: bool = True) -> Report:
+def inspect(
+    utterances: Sequence[Utterance],
+    workers: int | None = None,
+    progress: bool = True,
+    longest_seconds: float = LONGEST_SECONDS,
+) -> Report:
     """Read every file once and report.
 
     Args:
         workers: threads (default: one a core).
+        longest_seconds: a longer file counts as unreadable.
 
     Raises:
-        NasError: there are no utterances.
+        NasError: there are no utterances, or none is readable.
     """
     utterances = tuple(utterances)
     if not utterances:
@@ -164,7 +170,7 @@ def inspect(utterances: Sequence[Utterance], workers: int | None = None, progres
 
     def look(utterance: Utterance) -> Measured | str:
         try:
-            audio = read_audio(utterance.path)
+            audio = read_audio(utterance.path, longest_seconds)
         except NasError as error:
             return str(error)
         if audio.decoder != "libsndfile":
@@ -179,6 +185,9 @@ def inspect(utterances: Sequence[Utterance], workers: int | None = None, progres
         found = list(progress_bar(looks, total=len(utterances), desc="inspect", unit="file", leave=True, show=progress))
     readable = [(row, seen) for row, seen in zip(utterances, found, strict=True) if isinstance(seen, Measured)]
     unreadable = [(row, seen) for row, seen in zip(utterances, found, strict=True) if isinstance(seen, str)]
+    if not readable:
+        first = "; ".join(reason for _, reason in unreadable[:3]) + ("; ..." if len(unreadable) > 3 else "")
+        raise NasError(f"none of the {len(utterances)} audio files is readable: {first}")
     return Report(
         counts=dict(Counter((row.partition, row.key, row.attack) for row in utterances)),
         speakers=_speakers(utterances),

@@ -18,10 +18,11 @@ import torch
 from torch import Tensor
 
 from nas.data.cache import cache_path, collect, read_cache, sources_digest, write_cache
-from nas.data.decode import SAMPLE_RATE, decode
+from nas.data.decode import LONGEST_SECONDS, SAMPLE_RATE, decode
 from nas.data.utterance import Utterance
 from nas.errors import NasError
 from nas.progress import progress_bar
+from nas.temporary import sweep
 
 SCALE = 1 / 32768
 """int16 -> float32 in [-1, 1)."""
@@ -71,6 +72,7 @@ class WaveformStore:
         corrupt: Literal["strict", "skip"] = "strict",
         workers: int | None = None,
         progress: bool = True,
+        longest_seconds: float = LONGEST_SECONDS,
     ) -> WaveformStore:
         """Decode all utterances, or map what an earlier run decoded.
 
@@ -81,6 +83,7 @@ class WaveformStore:
             workers: decoding threads (default: one a core). Threads, not processes: both decoders and the resampler
                 work outside the interpreter lock, and threads need no `if __name__ == "__main__"` in a user's script.
             progress: show a progress bar.
+            longest_seconds: a longer file counts as unreadable.
 
         Raises:
             NasError: files are unreadable (strict), none is readable (skip), or the cache cannot be written.
@@ -90,7 +93,7 @@ class WaveformStore:
         utterances = tuple(utterances)
         if not utterances:
             raise NasError("there are no utterances to decode")
-        decoded = _decode_all(utterances, rate, workers or os.cpu_count() or 1, progress)
+        decoded = _decode_all(utterances, rate, workers or os.cpu_count() or 1, progress, longest_seconds)
         if cache is None:
             memory = bytearray()  # grows in place: a list of arrays would need twice the memory to be joined
             index = collect(decoded, lambda samples: memory.extend(samples.tobytes()))
@@ -98,7 +101,8 @@ class WaveformStore:
             samples = np.frombuffer(memory, dtype=np.int16)
         else:
             path = cache_path(Path(cache), utterances, rate)
-            sources = sources_digest(utterances)
+            sweep(path.parent, "waveforms-*")
+            sources = sources_digest(utterances, longest_seconds)
             known = read_cache(path, sources)
             if known:
                 _check_corrupt(utterances, known.errors, corrupt)
@@ -193,12 +197,14 @@ def _quantise(waveform: np.ndarray) -> np.ndarray:
     return np.clip(np.rint(waveform.astype(np.float32) * 32768), -32768, 32767).astype(np.int16)
 
 
-def _decode_all(utterances: Sequence[Utterance], rate: int, workers: int, progress: bool) -> Iterator[np.ndarray | str]:
+def _decode_all(
+    utterances: Sequence[Utterance], rate: int, workers: int, progress: bool, longest: float
+) -> Iterator[np.ndarray | str]:
     """int16 [T] of each utterance in order, or why it is unreadable. At most a few hundred wait to be taken."""
 
     def one(utterance: Utterance) -> np.ndarray | str:
         try:
-            return _quantise(decode(utterance.path, rate))
+            return _quantise(decode(utterance.path, rate, longest))
         except NasError as error:
             return str(error)
         except Exception as error:  # a decoder that dies takes its file with it, not the run's reasons

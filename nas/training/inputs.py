@@ -49,7 +49,13 @@ def open_inputs(recipe: Recipe, partitions: tuple[str, ...], progress: bool = Tr
         workers = recipe.engine.workers or None
         show = progress and processes.is_first()
         open_store = partial(
-            WaveformStore.open, utterances, cache, corrupt=data.corrupt, workers=workers, progress=show
+            WaveformStore.open,
+            utterances,
+            cache,
+            corrupt=data.corrupt,
+            workers=workers,
+            progress=show,
+            longest_seconds=data.longest_seconds,
         )
         if cache and processes.count() > 1:
             processes.first_does(open_store)  # one process decodes, all read what it wrote
