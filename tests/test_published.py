@@ -151,7 +151,7 @@ def test_every_hand_made_published_network_has_a_twin() -> None:
 def test_every_weight_is_used() -> None:
     """Changing any entry of a twin changes the logits in one of the two modes, unless it is known to be dead.
 
-    In float64: attention at a temperature of 100 hardly moves the logits, on some processors by less than float32 shows.
+    In float64: attention at a temperature of 100 moves the logits by less than float32 shows on some processors.
     """
     dead = ("encoder.1.0.bn1", "encoder.2.0.bn1", "encoder.3.0.bn1", "encoder.4.0.bn1", "encoder.5.0.bn1")
     state = part(load_file(TWINS), "aasist-l/state/")
