@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from nas.space import LEAKY_SLOPE, Pool
+from nas.supernet.library_cache import cached_library, load_library
 
 FLAGS = ("-O3", "-march=native", "-fopenmp", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC")
 REALS = {torch.float32: "float", torch.float64: "double"}
@@ -32,26 +33,29 @@ class _Pool(ctypes.Structure):
 def load_passes(dtype: torch.dtype) -> ctypes.CDLL | None:
     """The compiled passes for a dtype; None where they cannot be had."""
     compiler = shutil.which(os.environ.get("CC", "cc")) or shutil.which("gcc")
-    if compiler is None or dtype not in REALS:
+    # A relative path is a program of the current folder, which an entry of PATH such as "." would find.
+    if compiler is None or not os.path.isabs(compiler) or dtype not in REALS:
         return None
-    source = Path(__file__).with_name("passes.c")
+    source = Path(__file__).with_name("passes.c").read_text(encoding="utf-8")
     cpu = Path("/proc/cpuinfo")
-    traits = cpu.read_text().split("\n\n")[0] if cpu.exists() else ""
+    traits = cpu.read_text(encoding="utf-8").split("\n\n")[0] if cpu.exists() else ""
     features = [line for line in traits.splitlines() if line.startswith(("flags", "Features", "model name"))]
-    key = hashlib.sha256("\n".join([source.read_text(), compiler, *FLAGS, *features]).encode()).hexdigest()[:16]
-    folder = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "nas"
-    target = folder / f"passes-{REALS[dtype]}-{key}.so"
+    key = hashlib.sha256("\n".join([source, compiler, *FLAGS, *features]).encode()).hexdigest()[:16]
     try:
-        if not target.exists():
-            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            with tempfile.TemporaryDirectory(dir=folder) as scratch:
-                built = Path(scratch) / target.name
-                command = [compiler, *FLAGS, f"-DREAL={REALS[dtype]}", "-o", str(built), str(source), "-lm"]
-                subprocess.run(command, check=True, capture_output=True)  # noqa: S603
-                os.replace(built, target)
-        return ctypes.CDLL(str(target))
+        content = cached_library(f"passes-{REALS[dtype]}-{key}", lambda: _compile(compiler, REALS[dtype]))
+        return load_library(content)
     except (OSError, subprocess.CalledProcessError):
         return None
+
+
+def _compile(compiler: str, real: str) -> bytes:
+    """The library, made in a private folder."""
+    source = Path(__file__).with_name("passes.c")
+    with tempfile.TemporaryDirectory() as scratch:
+        built = Path(scratch) / "passes.so"
+        command = [compiler, *FLAGS, f"-DREAL={real}", "-o", str(built), str(source), "-lm"]
+        subprocess.run(command, check=True, capture_output=True, cwd=scratch)  # noqa: S603
+        return built.read_bytes()
 
 
 def available(x: Tensor) -> bool:
