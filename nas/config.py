@@ -275,6 +275,8 @@ class Recipe(Section):
     seed: Seed = 0
     deterministic: bool = True
     """Bit-identical runs on a CPU; on a GPU wherever PyTorch can."""
+    imports: list[str] = []
+    """Python files and modules of one's own that are run before anything else: they register what the recipe names."""
     space: str = "raw_waveform"
     data: Data = Data()
     network: Network = RawPCDartsNetwork()
@@ -283,6 +285,11 @@ class Recipe(Section):
     train: Train = Train()
     tune: Tune = Tune()
     engine: Engine = Engine()
+
+    @property
+    def searched(self) -> bool:
+        """Whether its network is built from a genotype."""
+        return isinstance(self.network, RawPCDartsNetwork)
 
     def to_yaml(self) -> str:
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)

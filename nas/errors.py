@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from nas.commands import command
+
 
 def printable(text: str) -> str:
     """A name from a file that is not trusted, for a terminal: what a terminal would act on is written as an escape.
@@ -30,5 +32,5 @@ class Interrupted(Exception):
     """A run was asked to stop and has saved; `folder` is its run directory."""
 
     def __init__(self, folder: Path) -> None:
-        super().__init__(f"stopped and saved; go on with: nas resume {folder}")
+        super().__init__(f"stopped and saved; go on with: {command('resume', folder)}")
         self.folder = folder

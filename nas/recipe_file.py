@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from importlib.resources import files
 from pathlib import Path
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
+from nas import imports
 from nas.config import NETWORK_TAGS, Recipe
 from nas.errors import NasError
 from nas.space import nearest
 from nas.text_files import Lines, parse_yaml, parse_yaml_lines, read_text
 
+PACKAGED = Path(__file__).resolve().parent.parent / "experiments"
+
 
 def find_recipe(recipe: str | Path) -> Path:
-    """A recipe file: a path, or the name of a packaged one such as `raw_pcdarts/mel_fixed`.
+    """A recipe file: a path, a run directory for the recipe that it ran, or the name of a packaged one such as
+    `raw_pcdarts/mel_fixed`.
 
     Raises:
         NasError: neither exists; the nearest packaged name is given.
@@ -23,16 +26,23 @@ def find_recipe(recipe: str | Path) -> Path:
     path = Path(recipe)
     if path.is_file():
         return path
+    if is_run(path):
+        return path / "recipe.yaml"
     packaged, name = _packaged(), str(recipe).removesuffix(".yaml")
     if name in packaged:
         return packaged[name]
     raise NasError(f"there is no recipe {str(recipe)!r}, as a file or packaged{nearest(name, list(packaged))}")
 
 
+def is_run(recipe: str | Path) -> bool:
+    """Whether a recipe is named by the run directory, or study, that ran it."""
+    return (Path(recipe) / "recipe.yaml").is_file()
+
+
 def _packaged() -> dict[str, Path]:
-    """The packaged recipes by name."""
-    home = Path(str(files("experiments")))
-    return {file.relative_to(home).with_suffix("").as_posix(): file for file in sorted(home.rglob("*.yaml"))}
+    """The packaged recipes by name; found by where this file is, since the current folder may have an `experiments`."""
+    files = sorted(PACKAGED.rglob("*.yaml"))
+    return {file.relative_to(PACKAGED).with_suffix("").as_posix(): file for file in files}
 
 
 def packaged_recipes() -> dict[str, str]:
@@ -45,7 +55,8 @@ def packaged_recipes() -> dict[str, str]:
 def load_recipe(recipe: str | Path, overrides: tuple[str, ...] | list[str] = ()) -> Recipe:
     """Read a recipe and apply `key.path=value` overrides, whose values are YAML.
 
-    A relative path in the file is relative to the file, one in an override to the current folder.
+    A relative path in the file is relative to the file, one in an override to the current folder. What the recipe
+    imports is run: of a run directory its own copies, where they are trusted (nas.imports).
 
     Raises:
         NasError: no such recipe, not YAML, an unknown key (the nearest is named), a value out of range or of the wrong
@@ -60,6 +71,7 @@ def load_recipe(recipe: str | Path, overrides: tuple[str, ...] | list[str] = ())
     changed = set()
     for override in overrides:
         changed.add(_apply(content, override))
+    _import(content, path, lines, of_run=is_run(recipe))
     try:
         return Recipe.model_validate(content)
     except ValidationError as error:
@@ -76,6 +88,20 @@ def recipe_from(values: dict[str, Any]) -> Recipe:
         return Recipe.model_validate(values)
     except ValidationError as error:
         raise NasError(_explain(error, Path("recipe"), {}, set())) from None
+
+
+def _import(content: dict[str, Any], path: Path, lines: Lines, of_run: bool) -> None:
+    """Run what the recipe imports, those of the command line last, and make their paths absolute."""
+    try:
+        names = imports.resolve(content.get("imports") or [], Path.cwd())
+    except NasError as error:
+        line = _line_of(lines, ("imports",))
+        raise NasError(f"{path}:{line}: {error}" if line else f"{path}: {error}") from None
+    content["imports"] = list(dict.fromkeys([*names, *imports.given()]))
+    if of_run:
+        imports.open_imports(path.parent, names)
+    else:
+        imports.run_imports(names)
 
 
 _PATHS = (
@@ -96,6 +122,12 @@ def _resolve_paths(content: dict[str, Any], folder: Path) -> None:
             section = section.get(name) if isinstance(section, dict) else None
         if isinstance(section, dict) and isinstance(section.get(key), str):
             section[key] = str((folder / section[key]).absolute())
+    if isinstance(content.get("imports"), list):
+        content["imports"] = [_absolute(name, folder) for name in content["imports"]]
+
+
+def _absolute(name: Any, folder: Path) -> Any:
+    return imports.resolve([name], folder)[0] if isinstance(name, str) and name else name
 
 
 def _apply(content: dict[str, Any], override: str) -> tuple[str, ...]:

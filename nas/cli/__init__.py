@@ -21,6 +21,7 @@ from nas.cli.evaluate import evaluate
 from nas.cli.explain import explain
 from nas.cli.finetune import finetune
 from nas.cli.info import info, print_version
+from nas.cli.options import with_imports
 from nas.cli.recipes import recipes
 from nas.cli.report import report
 from nas.cli.resume import resume
@@ -50,6 +51,9 @@ VERBS: dict[Callable[..., None], str] = {
 }
 """The verbs, each with its line in `nas --help`, which fits into 80 columns."""
 
+WITHOUT_IMPORTS = (demo, calibrate, recipes, info)
+"""Verbs that meet no part of a user's own."""
+
 HELP_OPTIONS = {"help_option_names": ["-h", "--help"]}
 
 app = typer.Typer(
@@ -62,7 +66,10 @@ app = typer.Typer(
     context_settings=HELP_OPTIONS,
 )
 for verb, line in VERBS.items():
-    app.command(short_help=line)(verb)
+    app.command(short_help=line)(verb if verb in WITHOUT_IMPORTS else with_imports(verb))
+for command in (*data_app.registered_commands, *bench_app.registered_commands):
+    assert command.callback is not None
+    command.callback = with_imports(command.callback)
 app.add_typer(data_app, name="data", short_help="Look at a corpus before anything is trained on it")
 app.add_typer(corpus_app, name="corpus", short_help="Make a training corpus from human speech")
 app.add_typer(bench_app, name="bench", short_help="Measure how long things take here")

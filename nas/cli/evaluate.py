@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from nas.cli.options import Quiet, SpaceFile, import_space
+from nas.cli.options import Quiet
 from nas.errors import NasError
 
 
@@ -36,7 +36,6 @@ def evaluate(
     data_root: Annotated[
         str | None, typer.Option(help="Corpus to score, if it is not where it was in training.", metavar="DIR")
     ] = None,
-    space_file: SpaceFile = None,
     quiet: Quiet = False,
 ) -> None:
     """Score a partition with a trained network, or take a score file, and measure EER, min t-DCF and each attack.
@@ -50,7 +49,6 @@ def evaluate(
 
     if (run is None) == (scores is None):
         raise NasError("give either a run directory or --scores FILE")
-    import_space(space_file)
     if run is not None:
         evaluation = evaluate_run(
             run, partition, asv_scores, data_root, bootstrap or None, progress=not quiet, whole=whole

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from nas.cli.options import Output, Overrides, Quiet, RecipeArgument, SpaceFile, import_space, show_log
+from nas.cli.options import Output, Overrides, Quiet, RecipeArgument, show_log
 
 
 def finetune(
@@ -24,7 +24,6 @@ def finetune(
         Path | None,
         typer.Option("--genotype", "-g", help="Genotype file, where the weights are not those of a run with one."),
     ] = None,
-    space_file: SpaceFile = None,
     quiet: Quiet = False,
 ) -> None:
     """Train a network on from weights, all of it or parts, and keep the best epoch.
@@ -34,9 +33,9 @@ def finetune(
     Example: nas finetune finetuning/lcnn data.root=/data/LA -w runs/lcnn -o runs/head 'train.freeze=[encoder.*]'
     """
     import nas
+    from nas.commands import command
 
-    import_space(space_file)
     show_log()
     result = nas.finetune(nas.load_recipe(recipe, overrides or ()), weights, output, genotype, progress=not quiet)
     print(f"best epoch {result.epoch}, dev EER {result.eer:.2f} %: {result.folder}")
-    print(f"score it: nas evaluate {result.folder}")
+    print(f"score it: {command('evaluate', result.folder)}")

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import logging
-from collections.abc import Iterable, Sequence
-from importlib import util
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from nas.errors import NasError
+from nas import imports
 
 RecipeArgument = Annotated[
-    str, typer.Argument(help="Recipe: a YAML file, or a packaged one by name, e.g. raw_pcdarts/mel_fixed.")
+    str,
+    typer.Argument(help="Recipe: a YAML file, a packaged one by name, e.g. raw_pcdarts/mel_fixed, or a run directory."),
 ]
 Overrides = Annotated[
     list[str] | None,
@@ -23,34 +25,43 @@ Overrides = Annotated[
 ]
 Output = Annotated[Path, typer.Option("--output", "-o", help="Run directory to write; new or empty.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars.")]
-SpaceFile = Annotated[
-    Path | None,
-    typer.Option("--space-file", help="A Python file of yours that registers a search space; it is run, so trust it."),
+SPACE_FILE = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--space-file",
+        help="Python file of yours with a search space, network, reader ...; it is run. As the recipe key imports.",
+        metavar="FILE",
+    ),
 ]
+TRUST_IMPORTS = Annotated[
+    bool,
+    typer.Option("--trust-imports", help="Run the code that a run directory keeps, though it is not yours."),
+]
+
+
+def with_imports(verb: Callable[..., None]) -> Callable[..., None]:
+    """The verb with --space-file and --trust-imports, which are seen to before it begins."""
+    signature = inspect.signature(verb, eval_str=True)
+
+    @functools.wraps(verb)
+    def run(*, space_file: list[Path] | None, trust_imports: bool, **arguments: Any) -> None:
+        imports.allow(space_file or (), trust_imports)
+        verb(**arguments)
+
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    options = (
+        inspect.Parameter("space_file", keyword, default=None, annotation=SPACE_FILE),
+        inspect.Parameter("trust_imports", keyword, default=False, annotation=TRUST_IMPORTS),
+    )
+    parameters = [parameter.replace(kind=keyword) for parameter in signature.parameters.values()]
+    run.__signature__ = signature.replace(parameters=[*parameters, *options])  # type: ignore[attr-defined]
+    run.__annotations__ = {p.name: p.annotation for p in [*parameters, *options]}
+    return run
 
 
 def show_log() -> None:
     """Pass the run's log lines to the terminal."""
     logging.getLogger("nas").setLevel(logging.INFO)
-
-
-def import_space(path: Path | None) -> None:
-    """Run a user's file, which registers its search space.
-
-    Raises:
-        NasError: there is no such file, or it fails.
-    """
-    if path is None:
-        return
-    spec = util.spec_from_file_location(f"nas_user_space_{path.stem}", path)
-    if spec is None or spec.loader is None or not path.is_file():
-        raise NasError(f"--space-file {path}: there is no such Python file")
-    try:
-        spec.loader.exec_module(util.module_from_spec(spec))
-    except NasError:
-        raise
-    except Exception as error:
-        raise NasError(f"--space-file {path} fails: {type(error).__name__}: {error}") from error
 
 
 def print_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

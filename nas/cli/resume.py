@@ -7,12 +7,11 @@ from typing import Annotated
 
 import typer
 
-from nas.cli.options import Quiet, SpaceFile, import_space, show_log
+from nas.cli.options import Quiet, show_log
 
 
 def resume(
     run: Annotated[Path, typer.Argument(help="Run directory of a search or a training that was stopped.")],
-    space_file: SpaceFile = None,
     quiet: Quiet = False,
 ) -> None:
     """Go on with a run that was stopped: by Ctrl-C, by a cluster, by a power cut.
@@ -23,7 +22,6 @@ def resume(
     """
     import nas
 
-    import_space(space_file)
     show_log()
     result = nas.resume(run, progress=not quiet)
     typer.echo(f"finished: epoch {result.epoch} is the best, dev EER {result.eer:.2f} %: {result.folder}")

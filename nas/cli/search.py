@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from nas.cli.options import Output, Overrides, Quiet, RecipeArgument, SpaceFile, import_space, show_log
+from nas.cli.options import Output, Overrides, Quiet, RecipeArgument, show_log
 
 
 def search(
@@ -19,7 +19,6 @@ def search(
     storage: Annotated[
         str | None, typer.Option(help="Where the study is, for several machines: postgresql+psycopg://..., grpc://...")
     ] = None,
-    space_file: SpaceFile = None,
     quiet: Quiet = False,
 ) -> None:
     """Search an architecture: bi-level optimisation of a supernet (pcdarts, darts), or trying genotypes.
@@ -32,9 +31,9 @@ def search(
     Example: nas search raw_pcdarts/mel_fixed data.root=/data/LA --strategy evolution --output runs/evolution
     """
     import nas
+    from nas.commands import beside, command
     from nas.tuning.strategies import search as search_by_strategy
 
-    import_space(space_file)
     show_log()
     changes = [*(overrides or ()), *([f"search.strategy={strategy}"] if strategy else [])]
     changed = nas.load_recipe(recipe, changes)
@@ -43,4 +42,4 @@ def search(
     print(f"genotype of {what} {result.epoch}, dev EER {result.eer:.2f} %: {result.genotype_file}")
     if changed.search.black_box.objectives and what == "trial":
         print(f"Pareto front: {result.folder / 'pareto.md'}")
-    print(f"retrain it: nas train {recipe} --genotype {result.genotype_file} --output DIR")
+    print(f"retrain it: {command('train', result.folder, '--output', beside(result.folder, 'train'))}")

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from nas.cli.options import SpaceFile, import_space
 from nas.errors import NasError
 
 if TYPE_CHECKING:
@@ -34,7 +33,6 @@ def show(
         typer.Option(help="Draw a search as it happened, from a search run, into this folder.", metavar="DIR"),
     ] = None,
     space: Annotated[str, typer.Option(help="Search space of a genotype file.")] = "raw_waveform",
-    space_file: SpaceFile = None,
 ) -> None:
     """Print a genotype in the published text form, and draw its cells.
 
@@ -47,7 +45,6 @@ def show(
     from nas.genotype import Genotype
     from nas.space import get_space
 
-    import_space(space_file)
     recipe = _recipe(genotype)
     name = recipe.space if recipe else space
     found = Genotype.load(_file(genotype))

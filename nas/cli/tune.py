@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from nas.cli.options import Overrides, Quiet, RecipeArgument, SpaceFile, import_space, show_log
+from nas.cli.options import Overrides, Quiet, RecipeArgument, show_log
 
 
 def tune(
@@ -22,7 +22,6 @@ def tune(
     genotype: Annotated[Path | None, typer.Option("--genotype", "-g", help="Genotype file, as of nas train.")] = None,
     frontend: Annotated[Path | None, typer.Option(help="Learnt front-end, as of nas train.")] = None,
     weights: Annotated[Path | None, typer.Option(help="Weights to fine-tune, as of nas finetune.")] = None,
-    space_file: SpaceFile = None,
     quiet: Quiet = False,
 ) -> None:
     """Try hyper-parameters of a training, a fine-tuning or a search: the ranges of the recipe's section tune.
@@ -37,7 +36,6 @@ def tune(
     import nas
     from nas.tuning.tune import tune as tune_recipe
 
-    import_space(space_file)
     show_log()
     changes = [*(overrides or ()), *([f"tune.trials={trials}"] if trials is not None else [])]
     result = tune_recipe(

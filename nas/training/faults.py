@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 
 from nas import processes
+from nas.commands import command
 from nas.errors import NasError
 
 _LOST = re.compile(r"gloo|nccl|connection (closed|reset)|broken pipe|timed out", re.IGNORECASE)
@@ -30,7 +31,7 @@ def told(folder: Path, key: str, batch_size: int, fitting: Callable[[], int]) ->
     Raises:
         NasError: memory, disk, or another process failed.
     """
-    intact = f"the last checkpoint is intact, go on with: nas resume {folder}"
+    intact = f"the last checkpoint is intact, go on with: {command('resume', folder)}"
     try:
         yield
     except torch.OutOfMemoryError as error:

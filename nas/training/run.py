@@ -4,6 +4,7 @@ recipe.yaml        as run, overrides included
 environment.json   versions, hardware, code state, command
 history.csv        a row an epoch
 genotype.json      the genotype taken (search) or trained
+imports.json       digests of what the recipe imports, and imports/ with copies of its files (nas.imports)
 genotypes/         of every epoch of a search, with alphas and betas beside
 checkpoints/       best.safetensors, last.safetensors
 scores/            score files and their metrics
@@ -28,7 +29,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_safetensors
 from torch import Tensor
 
-from nas import processes
+from nas import imports, processes
 from nas.config import Recipe
 from nas.errors import NasError
 from nas.files import write_bytes, write_text
@@ -75,6 +76,7 @@ class Run:
                 raise NasError(f"{folder} is not empty; choose another --output, or remove it")
             write_text(folder / "recipe.yaml", f"# {self.kind} run, as run\n{self.recipe.to_yaml()}")
             write_text(folder / "environment.json", json.dumps(environment, indent=2) + "\n")
+            imports.write_record(folder, self.recipe.imports)
             for name in ("checkpoints", "scores", "tensorboard"):
                 (folder / name).mkdir(exist_ok=True)
         except OSError as error:
@@ -108,7 +110,9 @@ class Run:
         kind: Any = environment.get("kind")
         if kind not in get_args(Kind):
             raise NasError(f"{folder / 'environment.json'} is damaged: there is no kind {str(kind)[:40]!r} of run")
-        run = cls(folder, kind, recipe_from(values))
+        recipe = recipe_from(values)
+        imports.open_imports(folder, recipe.imports)
+        run = cls(folder, kind, recipe)
         if (folder / "history.csv").exists():
             try:
                 text = io.StringIO(read_text(folder / "history.csv", "history"), newline="")

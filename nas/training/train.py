@@ -18,7 +18,7 @@ from nas.config import RawPCDartsNetwork, Recipe
 from nas.config import Train as Settings
 from nas.data.batches import Batch
 from nas.errors import NasError
-from nas.genotype import Genotype
+from nas.genotype import Genotype, genotype_file
 from nas.networks import registry
 from nas.networks.network import Network
 from nas.networks.raw_pcdarts import RawPCDarts, require_samples
@@ -130,8 +130,8 @@ def train(
         return resume_train(begun, progress)
     file: Path | None = None
     if isinstance(genotype, str | Path):
-        file = Path(genotype)
-        genotype = Genotype.load(file)
+        file = genotype_file(genotype)
+        genotype = Genotype.load(genotype)
     accelerator = start_engine(recipe)
     network = build_network(recipe, genotype)
     started = take_weights(network, recipe.network.name, Path(weights), recipe.train) if weights is not None else None

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from nas import imports
 from nas.data.decode import decode
 from nas.data.embedded import embedded_table, embedded_waveform
 from nas.data.readers import read
@@ -64,7 +65,9 @@ def gather_run(folder: str | Path) -> RunFacts:
     folder = Path(folder)
     values, environment = read_settings(folder)
     evaluation, card = (_table(folder / name) for name in ("scores/eval.json", "card.json"))
-    recipe = recipe_from(values).model_dump()
+    run_recipe = recipe_from(values)
+    imports.open_imports(folder, run_recipe.imports)
+    recipe = run_recipe.model_dump()
     history: tuple[dict[str, str], ...] = ()
     if (folder / "history.csv").exists():
         rows = csv.DictReader(io.StringIO(read_text_of(folder, "history.csv")))
