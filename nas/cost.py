@@ -123,8 +123,7 @@ def genotype_cost(
     """Cost of `RawPCDarts` with the same arguments on one utterance of `samples` samples.
 
     Raises:
-        NasError: the genotype does not belong to the space, a primitive of the user's own does not state its cost, or
-            the utterance is too short for the cells.
+        NasError: the genotype does not belong to the space, or the utterance is too short for the cells.
     """
     space = get_space(space) if isinstance(space, str) else space
     genotype.validate(space)

@@ -26,6 +26,7 @@ import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
 from difflib import get_close_matches
+from functools import lru_cache
 from importlib import util
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -35,6 +36,8 @@ from torch import Tensor, nn
 
 from nas.errors import NasError
 
+FARTHEST_REACH = 1025
+"""Frames on which the reach of a primitive that does not state its cost is measured."""
 LEAKY_SLOPE = 0.3
 """Negative slope of every LeakyReLU in Raw PC-DARTS."""
 
@@ -193,7 +196,7 @@ class Linear(Primitive):
 class Computed(Primitive):
     """Any length-preserving module: `build(channels, affine)` makes it. The folded supernet computes it as it is.
 
-    `cost(channels, frames)` states what it costs; without it the cost of a genotype that uses it cannot be told.
+    `cost(channels, frames)` states what it costs; without it a module is built and its cost counted.
     """
 
     build: Callable[[int, bool], nn.Module]
@@ -216,9 +219,19 @@ class Computed(Primitive):
         return module
 
     def complexity(self, channels: int, frames: int) -> Complexity:
-        if self.cost is None:
-            raise NasError(f"primitive {self.name!r} does not state its cost: give Computed(..., cost=...)")
-        return self.cost(channels, frames)
+        return _counted(self, channels, frames) if self.cost is None else self.cost(channels, frames)
+
+
+@lru_cache(maxsize=1024)
+def _counted(primitive: Primitive, channels: int, frames: int) -> Complexity:
+    """What an operation costs, counted on one that is built for it."""
+    from nas.networks.cost import measure_module, measure_reach
+
+    with torch.random.fork_rng(devices=[]):
+        module = primitive.operation(channels)
+        cost = measure_module(module, 1, channels, frames)
+        reach = measure_reach(module, channels, min(frames, FARTHEST_REACH))
+    return Complexity(cost.parameters, cost.macs, cost.activations, reach)
 
 
 def _require_kernel(name: str, kernel: int) -> None:

@@ -92,15 +92,14 @@ def test_receptive_field_is_where_a_nan_spreads(seed):
     assert stated.receptive_field_ms == pytest.approx(field / 16)
 
 
-def test_a_primitive_of_ones_own_states_its_cost_or_is_told():
+def test_a_primitive_of_ones_own_states_its_cost_or_is_counted():
     linear = Linear("mine", 3)
     silent = SearchSpace("silent", (Computed("mine", build=linear.operation),))
     stating = SearchSpace("stating", (Computed("mine", build=linear.operation, cost=linear.complexity),))
     cell = tuple((Edge("mine", 0), Edge("mine", 1)) for _ in range(4))
     genotype = Genotype(cell, cell)
-    with pytest.raises(NasError, match="'mine' does not state its cost"):
-        genotype_cost(genotype, silent)
     stated = genotype_cost(genotype, stating, channels=4, gru_hidden=4, samples=4_000)
+    assert genotype_cost(genotype, silent, channels=4, gru_hidden=4, samples=4_000) == stated
     built = measure_cost(RawPCDarts(genotype, stating, channels=4, gru_hidden=4, mask=0), 4_000)
     assert (stated.parameters, stated.macs) == (built.parameters, built.macs)
     assert linear.complexity(4, 10) == Complexity(parameters=56, macs=480, activations=40, reach=1)

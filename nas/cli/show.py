@@ -14,11 +14,12 @@ if TYPE_CHECKING:
     from nas.genotype import Genotype
     from nas.visual.graph import Strengths
 
+DEFAULT_SPACE = "raw_waveform"
 PICTURE = "Picture to write: .svg, .png or .pdf; or the cells as a graph: .graphml or .json."
 
 
 def show(
-    genotype: Annotated[Path, typer.Argument(help="Genotype file, or a run directory.")],
+    genotype: Annotated[Path, typer.Argument(help="Genotype file, FILE:NAME of several, or a run directory.")],
     other: Annotated[Path | None, typer.Argument(help="A second genotype, for --diff.")] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help=PICTURE, metavar="FILE")] = None,
     diff: Annotated[bool, typer.Option("--diff", help="Draw two genotypes side by side with what changed.")] = False,
@@ -32,9 +33,11 @@ def show(
         Path | None,
         typer.Option(help="Draw a search as it happened, from a search run, into this folder.", metavar="DIR"),
     ] = None,
-    space: Annotated[str, typer.Option(help="Search space of a genotype file.")] = "raw_waveform",
+    space: Annotated[
+        str | None, typer.Option(help="Search space that a genotype file is held against; the one that it names.")
+    ] = None,
 ) -> None:
-    """Print a genotype in the published text form, and draw its cells.
+    """Print a genotype in the published text form, draw its cells, and say what its search space would refuse.
 
     Example: nas show runs/search/genotype.json -o cells.svg
 
@@ -46,9 +49,15 @@ def show(
     from nas.space import get_space
 
     recipe = _recipe(genotype)
-    name = recipe.space if recipe else space
-    found = Genotype.load(_file(genotype))
+    found = Genotype.load(genotype)
+    name = recipe.space if recipe else space or (found.mark.name if found.mark else DEFAULT_SPACE)
+    if space is not None:
+        get_space(name)  # a name that was given is refused where there is no such space; else it is a remark
     typer.echo(str(found))
+    try:
+        found.validate(get_space(name))
+    except NasError as error:
+        typer.echo(f"nas: {error}", err=True)
     if diff != (other is not None):
         raise NasError("--diff compares two genotypes: nas show A B --diff -o changes.svg")
     sizes, samples = _sizes(recipe)
@@ -66,7 +75,7 @@ def show(
         from nas.visual.genotype import diff_genotypes
 
         names = (genotype.stem, other.stem) if genotype.stem != other.stem else (str(genotype), str(other))
-        typer.echo(f"drawn: {diff_genotypes(found, Genotype.load(_file(other)), output, get_space(name), names)}")
+        typer.echo(f"drawn: {diff_genotypes(found, Genotype.load(other), output, get_space(name), names)}")
     elif network:
         from nas.cost import genotype_cost
         from nas.visual.network import draw_network
@@ -106,10 +115,6 @@ def _strengths(path: Path, genotype: Genotype) -> Strengths | None:
 
     film = read_film(path)
     return film.kept_strengths(film.genotypes.index(genotype)) if genotype in film.genotypes else None
-
-
-def _file(path: Path) -> Path:
-    return path / "genotype.json" if path.is_dir() else path
 
 
 def _recipe(path: Path) -> Recipe | None:

@@ -70,17 +70,40 @@ class _CountedRecurrence(nn.Module):
 
 def measure_cost(network: nn.Module, samples: int) -> Cost:
     """Cost of scoring one utterance of `samples` samples in evaluation mode; the network itself is left as it is."""
+    return measure_module(network, 1, samples)
+
+
+def measure_module(module: nn.Module, *shape: int) -> Cost:
+    """Cost of one pass in evaluation mode over an input of this shape; the module itself is left as it is."""
     counter = _Counter()
     # On the meta device shapes alone are computed.
-    counted = copy.deepcopy(network).to("meta").eval()
-    for name, module in list(counted.named_modules()):
-        if isinstance(module, nn.RNNBase):
-            counted.set_submodule(name, _CountedRecurrence(module, counter))
+    counted = copy.deepcopy(module).to("meta").eval()
+    if isinstance(counted, nn.RNNBase):
+        counted = _CountedRecurrence(counted, counter)
+    for name, part in list(counted.named_modules()):
+        if isinstance(part, nn.RNNBase):
+            counted.set_submodule(name, _CountedRecurrence(part, counter))
     with torch.no_grad(), counter:
-        counted(torch.empty(1, samples, device="meta"))
+        counted(torch.empty(*shape, device="meta"))
     return Cost(
-        parameters=sum(parameter.numel() for parameter in network.parameters()),
-        trainable=sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad),
+        parameters=sum(parameter.numel() for parameter in module.parameters()),
+        trainable=sum(parameter.numel() for parameter in module.parameters() if parameter.requires_grad),
         macs=counter.macs,
         activations=counter.activations,
     )
+
+
+def measure_reach(module: nn.Module, channels: int, frames: int) -> int:
+    """Frames that the middle frame of the output depends on, on its further side: [1, channels, frames] -> the same.
+
+    Measured by the gradient of that frame, in evaluation mode.
+    """
+    module = copy.deepcopy(module).eval()
+    x = torch.randn(1, channels, frames, requires_grad=True)
+    middle = frames // 2
+    y = module(x)
+    if not y.requires_grad:
+        return 0
+    (gradient,) = torch.autograd.grad(y[0, :, middle].sum(), x)
+    read = gradient[0].abs().sum(0).nonzero().flatten()
+    return int((read - middle).abs().max()) if len(read) else 0
