@@ -9,11 +9,11 @@ from nas.errors import NasError
 if TYPE_CHECKING:
     from nas.config import Recipe
     from nas.genotype import Genotype
+    from nas.metrics.evaluation import evaluate_scores
     from nas.networks.published import load_published
     from nas.recipe_file import load_recipe
     from nas.space import SearchSpace, get_space, register
     from nas.training.evaluate import evaluate_run as evaluate
-    from nas.training.evaluate import evaluate_scores
     from nas.training.finetune import finetune
     from nas.training.search import SearchResult
     from nas.training.train import TrainResult, load, train
@@ -49,7 +49,7 @@ _HOMES = {
     "SearchSpace": "nas.space",
     "TrainResult": "nas.training.train",
     "evaluate": "nas.training.evaluate:evaluate_run",
-    "evaluate_scores": "nas.training.evaluate",
+    "evaluate_scores": "nas.metrics.evaluation",
     "finetune": "nas.training.finetune",
     "get_space": "nas.space",
     "load": "nas.training.train",

@@ -7,7 +7,11 @@ to what joins their parts: `Bona-Fide`, `bona_fide` and `bonafide` are one word.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from pathlib import PurePath
+
+from nas.errors import NasError
+from nas.words import shortened
 
 KEYS = ("bonafide", "spoof")
 PARTITIONS = ("train", "dev", "eval")
@@ -62,6 +66,7 @@ def partition_of(word: str) -> str | None:
     return _PARTITION_OF.get(_plain(word))
 
 
+@lru_cache(maxsize=4096)
 def attack_of(word: str, key: str) -> str | None:
     """The attack of a trial: "-" for bona fide speech and for a spoof whose attack is not told.
 
@@ -76,6 +81,39 @@ def attack_of(word: str, key: str) -> str | None:
     if key == "bonafide":
         return NO_ATTACK if low in BONAFIDE_ATTACKS else None
     return None if meant == "bonafide" or low == "a00" else word
+
+
+def read_key(word: str, where: str) -> str:
+    """`bonafide` or `spoof`.
+
+    Raises:
+        NasError: another word, or a number; `where` names file and line.
+    """
+    key = key_of(word)
+    if key is None:
+        why = " (half of the field writes 1 for bona fide, half for spoof)" if is_key_number(word) else ""
+        raise NasError(f"{where}: the key of a trial is bonafide or spoof, not {shortened(word)!r}{why}")
+    return key
+
+
+def is_key_number(word: str) -> bool:
+    """Whether it is a number that stands for one of two classes, which one being anyone's guess."""
+    return word in ("0", "1", "0.0", "1.0", "-1")
+
+
+def read_attack(word: str, key: str, where: str) -> str:
+    """The attack of a trial; "-" for bona fide speech and for a spoof whose attack is not told.
+
+    Raises:
+        NasError: it contradicts the key; `where` names file and line.
+    """
+    attack = attack_of(word, key)
+    if attack is None and key == "bonafide":
+        word = shortened(word)
+        raise NasError(f"{where}: a bona fide trial has no attack (write -), but this one names {word!r}")
+    if attack is None:
+        raise NasError(f"{where}: attack {shortened(word)!r} and key 'spoof' contradict each other")
+    return attack
 
 
 def is_audio(path: PurePath) -> bool:

@@ -1,6 +1,8 @@
 """The one door for text, YAML and JSON from files: bounded in every respect, so that no file hangs or fills a machine.
 
-A file has to be UTF-8 (with or without a byte order mark) and no larger than `LARGEST_TEXT`. What it holds is plain:
+A file has to be UTF-8 (with or without a byte order mark), or UTF-16, which PowerShell writes when output is redirected
+with >, and no larger than `LARGEST_TEXT`; only files of lines may be larger, which are read line by line. What it holds
+is plain:
 mappings, lists, texts, numbers, true, false and null. Bounds are on the depth, on the number of values (a YAML alias
 counts all that it stands for) and on the digits of a whole number; a key given twice, a merge key, a YAML tag and half
 of a surrogate pair are refused. Every sentence says the file and the line, where there is one.
@@ -10,8 +12,10 @@ YAML is read as version 1.1 has it, but for three things that surprise: 5e-5 is 
 
 from __future__ import annotations
 
+import codecs
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -21,6 +25,10 @@ from nas.errors import NasError
 
 LARGEST_TEXT = 128 * 2**20
 """Bytes of a text file: a protocol or a score file of a million trials."""
+LARGEST_LINES = 4 * 2**30
+"""Bytes of a file that is read line by line: score files of a hundred million trials."""
+LONGEST_LINE = 2**20
+"""Characters of a line of such a file."""
 LARGEST_YAML = 256 * 2**10
 """Characters of a YAML text; PyYAML reads some 100,000 a second."""
 LARGEST_JSON = 16 * 2**20
@@ -51,19 +59,64 @@ class _TooLarge(Exception):
 
 
 def read_text(path: str | Path, kind: str, largest: int = LARGEST_TEXT) -> str:
-    """The whole text of a UTF-8 file, without its byte order mark, every line end being a line feed.
+    """The whole text of a UTF-8 or UTF-16 file, without its byte order mark, every line end being a line feed.
 
     Args:
         kind: what the file is, for the sentences: "recipe", "score file".
         largest: bytes that such a file may have.
 
     Raises:
-        NasError: no such file, a folder, no permission, larger than that, not UTF-8, or a zero byte in it.
+        NasError: no such file, a folder, no permission, larger than that, not such text, or a zero byte in it.
+    """
+    content = _content(Path(path), kind, largest + 1)
+    if len(content) > largest:
+        raise NasError(f"{path} is larger than a {kind} may be ({largest:,} bytes)")
+    try:
+        text = content.decode(_encoding(content))
+    except UnicodeDecodeError:
+        _refuse_encoding(content, path, kind)
+    if "\0" in text:
+        _refuse_zero(path, kind, _line(text, text.index("\0")))
+    return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
+
+
+def read_lines(path: str | Path, kind: str) -> Iterator[tuple[int, str]]:
+    """(line number from 1, line without its end) of every line that is not blank, read as they are asked for.
+
+    Raises:
+        NasError: as `read_text`; nothing but blank lines, or a line beyond `LONGEST_LINE`.
     """
     path = Path(path)
+    encoding, filled = _encoding(_content(path, kind, _LOOKED_AT)), False
+    try:
+        if path.stat().st_size > LARGEST_LINES:
+            raise NasError(f"{path} is larger than a {kind} may be ({LARGEST_LINES:,} bytes)")
+        with open(path, encoding=encoding) as stream:
+            for number, line in enumerate(iter(lambda: stream.readline(LONGEST_LINE), ""), start=1):
+                if "\0" in line:
+                    _refuse_zero(path, kind, number)
+                if len(line) == LONGEST_LINE:
+                    raise NasError(f"{path}, line {number}: the line is longer than {LONGEST_LINE:,} characters")
+                if not line.isspace():
+                    filled = True
+                    yield number, line.rstrip("\n")
+    except UnicodeDecodeError:
+        _refuse_encoding(_content(path, kind, LARGEST_TEXT), path, kind)
+    except OSError as error:
+        raise NasError(f"cannot read the {kind} {path}: {error.strerror or error}") from error
+    if not filled:
+        raise NasError(f"{path}: the {kind} is empty")
+
+
+_MARKS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
+_LOOKED_AT = 4096
+"""Bytes by which an encoding is told."""
+
+
+def _content(path: Path, kind: str, most: int) -> bytes:
     try:
         with open(path, "rb") as stream:
-            content = stream.read(largest + 1)
+            return stream.read(most)
     except FileNotFoundError as error:
         raise NasError(f"there is no {kind} {path}") from error
     except IsADirectoryError as error:
@@ -71,19 +124,34 @@ def read_text(path: str | Path, kind: str, largest: int = LARGEST_TEXT) -> str:
     except (OSError, ValueError) as error:
         # ValueError: a zero byte in the path.
         raise NasError(f"cannot read the {kind} {path}: {getattr(error, 'strerror', None) or error}") from error
-    if len(content) > largest:
-        raise NasError(f"{path} is larger than a {kind} may be ({largest:,} bytes)")
-    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise NasError(f"{path}, line 1: a {kind} is plain UTF-8 text, but this file is UTF-16: save it as UTF-8")
+
+
+def _encoding(content: bytes) -> str:
+    """By the byte order mark; without one, UTF-16 shows in every other byte being zero, as Latin letters have it."""
+    for mark, encoding in _MARKS:
+        if content.startswith(mark):
+            return encoding
+    start = content[:_LOOKED_AT]
+    even, odd = start[::2].count(0), start[1::2].count(0)
+    if 10 * max(even, odd) > 4 * len(start) and 10 * min(even, odd) < len(start):
+        return "utf-16-be" if even > odd else "utf-16-le"
+    return "utf-8-sig"
+
+
+def _refuse_encoding(content: bytes, path: str | Path, kind: str) -> NoReturn:
+    """Name the line at which text that cannot be decoded breaks off."""
+    encoding, start = _encoding(content), 0
     try:
-        text = content.decode("utf-8-sig")
+        content.decode(encoding)
     except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise NasError(f"{path}, line {line}: a {kind} is plain UTF-8 text, but this file is not") from error
-    if "\0" in text:
-        line = _line(text, text.index("\0"))
-        raise NasError(f"{path}, line {line}: a {kind} is plain text, but this file holds binary data (a zero byte)")
-    return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
+        start = error.start
+    line = content.count(b"\n", 0, start) + 1
+    found = "begins as UTF-16 and is not" if "16" in encoding else "is not"
+    raise NasError(f"{path}, line {line}: a {kind} is plain UTF-8 text, but this file {found}") from None
+
+
+def _refuse_zero(path: str | Path, kind: str, line: int) -> NoReturn:
+    raise NasError(f"{path}, line {line}: a {kind} is plain text, but this file holds binary data (a zero byte)")
 
 
 def read_yaml(path: str | Path, kind: str) -> Any:

@@ -68,8 +68,13 @@ def test_asv_errors_are_those_at_the_equal_error_point() -> None:
     assert (asv.miss, asv.false_alarm, asv.miss_spoof) == (0.25, 0.5, 0.5)
     assert asv.eer == pytest.approx(0.25)
     assert dict(asv.miss_spoof_of) == {"A": 1.0, "B": 0.0}
-    assert asv.of_attack("B").miss_spoof == 0.0
-    assert asv.of_attack("unheard of").miss_spoof == 0.5
+    of_attack = asv.of_attack("B")
+    assert of_attack is not None
+    assert of_attack.miss_spoof == 0.0
+    assert asv.of_attack("unheard of") is None
+    untold = asv.of_attack("-")
+    assert untold is not None
+    assert untold.miss_spoof == 0.5
 
 
 def test_reads_three_columns(tmp_path: Path) -> None:
@@ -82,7 +87,7 @@ def test_reads_three_columns(tmp_path: Path) -> None:
     ("text", "said"),
     [
         ("", "empty"),
-        ("bonafide target\n", "line 1.*three columns.*has 2"),
+        ("bonafide target\n", "line 1.*three columns.*not 2"),
         ("bonafide target 1\nbonafide imposter 1\n", "line 2.*not 'imposter'"),
         ("bonafide target one\n", "line 1.*'one' is not a number"),
         ("bonafide spoof 1\n", "contradict"),

@@ -123,8 +123,9 @@ def test_subset_of_a_protocol(tmp_path: Path) -> None:
     assert sorted(read_scores(scores, key, subset="eval").utterance) == ["u2", "u3", "u4"]
     with pytest.raises(NasError, match="no subset 'evil'; did you mean 'eval'"):
         read_scores(scores, key, subset="evil")
-    with pytest.raises(NasError, match=r"scores without a trial: 1 \(u9\)"):
-        read_scores(file_of(tmp_path, SCORES_2 + "u9 1\n"), key, subset="eval")
+    surplus = read_scores(file_of(tmp_path, SCORES_2 + "u9 1\n"), key, subset="eval")
+    assert (len(surplus), "left out: 1 (u9)" in str(surplus.remarks)) == (3, True)
+    scores = file_of(tmp_path, SCORES_2)
     with pytest.raises(NasError, match="does not divide"):
         read_scores(scores, file_of(tmp_path, PROTOCOL, "p"), subset="eval")
     with pytest.raises(NasError, match="only be taken with a protocol"):
@@ -134,11 +135,11 @@ def test_subset_of_a_protocol(tmp_path: Path) -> None:
 MALFORMED = {
     "empty file": (b"", None, "the score file is empty"),
     "only blank lines": (b"\n  \n", None, "the score file is empty"),
-    "binary": (b"\xff\xfe\x00\x01", None, "line 1: a score file is plain UTF-8 text"),
+    "binary": (b"\xff\xfd\x00\x01", None, "line 1: a score file is plain UTF-8 text"),
     "latin-1 in line 2": (b"u1 - bonafide 1\n\xe9 A spoof 0\n", None, "line 2: a score file is plain UTF-8 text"),
     "zero byte": (b"u1 - bonafide 1\nu2 A spoof 0\0\n", None, "line 2.*zero byte"),
     "one column": ("u1\nu2\n", None, "line 1.*four columns.*not 1"),
-    "three columns": ("u1 bonafide 1\n", None, "line 1.*four columns.*not 3"),
+    "three columns": ("u1 x bonafide\n", None, "no keys: name the protocol"),
     "six columns": ("a b c d e 1\n", None, "line 1.*not 6"),
     "an ASV score file": ("bonafide target 7.98\n", None, "this is an ASV score file"),
     "a protocol": (PROTOCOL, None, "this is a protocol"),
@@ -160,7 +161,9 @@ MALFORMED = {
     "the same trial with a suffix": (OURS + "u1.flac - bonafide 1\n", None, "trials scored more than once: 1 .u1"),
     "two columns without protocol": (SCORES_2, None, "has utterances and scores but no keys: name the protocol"),
     "missing trial": ("u1 1\nu2 0\nu3 1\n", PROTOCOL, "trials without a score: 1 of 4 .u4."),
-    "surplus trial": (SCORES_2 + "u7 0\n", PROTOCOL, "scores without a trial: 1 .u7."),
+    "a prediction and no key": ("u1 bonafide 1\nu2 spoof 0\n", None, "a prediction is not the key.*name the protocol"),
+    "numbers as predictions": ("u1 1.5 1\nu2 0.5 0\n", None, "a prediction is not the key.*name the protocol"),
+    "Kaldi": ("1.5 target\n-0.2 nontarget\n", None, "line 1: .*Kaldi's compute-eer"),
     "missing and surplus": (
         "u1 1\nv2 0\n",
         PROTOCOL,
@@ -171,7 +174,7 @@ MALFORMED = {
         PROTOCOL,
         "keys that contradict.*: 1 .u3",
     ),
-    "CSV without header": ("u1,-,bonafide,1\n", None, "begins with a header"),
+    "a CSV header without utterances": ("asv_score,cm_score\n1,2\n", None, "no utterance column.*asv_score, cm_score"),
     "CSV without score column": ("utterance,key\nu1,bonafide\n", None, "no score column; its columns are: utterance"),
     "CSV with two score columns": ("file,score,score\nu1,1,2\n", None, "names the score column 2 times"),
     "CSV with a short row": ("utterance,score,key\nu1,1\n", None, "line 2: 2 columns where the header names 3"),
@@ -182,10 +185,14 @@ MALFORMED = {
         None,
         "line 2: 1 columns where the header names 3",
     ),
-    "CSV with an endless cell": ("utterance,score,key\nu1,1," + "x" * 200_000, None, "line 2: 0 columns where the"),
+    "CSV with an endless cell": ('utterance,score,key\nu1,1,"' + "x" * 200_000, None, "line 2: 0 columns where the"),
     "header only": ("utterance,score,key\n", None, "a header but no trials"),
     "CSV without keys": ("utterance,score\nu1,1\n", None, "no keys: name the protocol"),
-    "protocol with wrong columns": (SCORES_2, "s1 u1 - bonafide\n", "line 1: a protocol line has five columns.*not 4"),
+    "protocol with wrong columns": (
+        SCORES_2,
+        "s1 u1 - x - bonafide\n",
+        "line 1: a protocol line .*not 6",
+    ),
     "protocol with a ragged line": (SCORES_2, PROTOCOL + "s1 u5 - spoof\n", "line 5: 4 columns where the first line"),
     "protocol with an unknown key": (SCORES_2, "s1 u1 - - bona\n", "line 1: the key of a trial is bonafide or spoof"),
     "protocol with a trial twice": (SCORES_2, PROTOCOL + PROTOCOL, "stand in the protocol more than once: 4 "),
@@ -319,7 +326,7 @@ def test_written_form_and_atomicity(tmp_path: Path) -> None:
     trials = Trials(["b", "a"], ["-", "A07"], [1, 0], [0.1, float(np.float32(0.1))], ["s", "t"])
     path = write_scores(tmp_path / "new" / "scores.txt", trials)
     assert path.read_text() == "b - bonafide 0.1\na A07 spoof 0.10000000149011612\n"
-    with pytest.raises(NasError, match="cannot hold the name 'two words'"):
+    with pytest.raises(NasError, match="cannot be named 'two words'"):
         write_scores(path, Trials(["two words"], ["-"], [1], [0.0]))
     assert path.read_text().startswith("b - bonafide 0.1")
     assert [found.name for found in path.parent.iterdir()] == ["scores.txt"]

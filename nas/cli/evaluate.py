@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import typer
 
 from nas.cli.options import Quiet
-from nas.errors import NasError
+from nas.errors import NasError, printable
 
 
 def evaluate(
@@ -22,6 +22,13 @@ def evaluate(
     ] = None,
     asv_scores: Annotated[
         Path | None, typer.Option(help="ASV score file (SOURCE KEY SCORE), for the min t-DCF.")
+    ] = None,
+    subset: Annotated[
+        str | None,
+        typer.Option(
+            help="Subset of the protocol to evaluate, such as eval, progress or hidden_track of ASVspoof 2021, or all; "
+            "the only one with scores, else eval, if not said."
+        ),
     ] = None,
     higher: Annotated[
         Literal["bonafide", "spoof"] | None,
@@ -45,22 +52,23 @@ def evaluate(
 
     Example: nas evaluate runs/train --asv-scores ASVspoof2019.LA.asv.eval.gi.trl.scores.txt
     """
-    from nas.training.evaluate import evaluate_run, evaluate_scores
-
     if (run is None) == (scores is None):
         raise NasError("give either a run directory or --scores FILE")
     if run is not None:
+        from nas.training.evaluate import evaluate_run
+
         evaluation = evaluate_run(
             run, partition, asv_scores, data_root, bootstrap or None, progress=not quiet, whole=whole
         )
         typer.echo(f"scores: {run / 'scores' / f'{partition}.txt'}")
-    else:
-        assert scores is not None
+    elif scores is not None:
+        from nas.metrics import evaluate_scores
+
         with warnings.catch_warnings(record=True) as said:
             warnings.simplefilter("always")
-            evaluation = evaluate_scores(scores, protocol, asv_scores, bootstrap or None, higher)
+            evaluation = evaluate_scores(scores, protocol, asv_scores, bootstrap or None, higher, subset)
         for warning in said:
-            typer.echo(f"nas: {warning.message}", err=True)
+            typer.echo(f"nas: {printable(str(warning.message))}", err=True)
     if json is not None:
         from nas.files import write_text
 

@@ -15,7 +15,7 @@ from nas.metrics.calibration import (
 from nas.metrics.comparison import Comparison, Difference, Seeds, Spread, compare, over_seeds
 from nas.metrics.dcf import OperatingPoint, act_dcf, cllr, min_dcf
 from nas.metrics.eer import EER, det_points, detection_curve, eer, error_rates, hter, roc_area, roc_points
-from nas.metrics.evaluation import AttackResult, Evaluation, evaluate_trials
+from nas.metrics.evaluation import AttackResult, Evaluation, evaluate_scores, evaluate_trials
 from nas.metrics.keys import Key, read_key
 from nas.metrics.published import read_measured, report_table
 from nas.metrics.reliability import (
@@ -56,6 +56,7 @@ __all__ = [
     "detection_curve",
     "eer",
     "error_rates",
+    "evaluate_scores",
     "evaluate_trials",
     "fit_calibration",
     "fit_decision",

@@ -39,6 +39,12 @@ class DetectionCurve(NamedTuple):
     frr: Scores
     far: Scores
 
+    def joined(self) -> DetectionCurve:
+        """The same with trials of one score as one step."""
+        last = np.append(self.threshold[1:] != self.threshold[:-1], True)
+        last[0] = True  # The threshold below all scores, also where 0.001 is lost in the scale of the lowest.
+        return DetectionCurve(self.threshold[last], self.frr[last], self.far[last])
+
 
 def as_scores(scores: ArrayLike | Iterable[float], name: str) -> Scores:
     """Scores of one class as float64 [N].
@@ -73,10 +79,8 @@ def detection_curve(bonafide: ArrayLike, spoof: ArrayLike, ties: Ties = "officia
     frr = np.concatenate([[0.0], below / positive.size])
     far = np.concatenate([[1.0], (negative.size - (np.arange(1, scores.size + 1) - below)) / negative.size])
     threshold = np.concatenate([[ordered[0] - BELOW_ALL], ordered])
-    if ties == "joined":
-        last = np.concatenate([[True], np.append(ordered[1:] != ordered[:-1], True)])
-        threshold, frr, far = threshold[last], frr[last], far[last]
-    return DetectionCurve(threshold, frr, far)
+    curve = DetectionCurve(threshold, frr, far)
+    return curve.joined() if ties == "joined" else curve
 
 
 def eer(bonafide: ArrayLike, spoof: ArrayLike, ties: Ties = "official") -> EER:

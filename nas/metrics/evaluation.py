@@ -6,18 +6,20 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nas.errors import NasError
+from nas.errors import NasError, printable
+from nas.labels import NO_ATTACK
 from nas.metrics.bootstrap import Bootstrap, Interval, resample
 from nas.metrics.dcf import ASVSPOOF5, OperatingPoint, act_dcf, cllr, curve_min_dcf
-from nas.metrics.eer import curve_eer, detection_curve, eer
-from nas.metrics.scores import Trials
-from nas.metrics.tdcf import ASVErrors, Edition, curve_min_tdcf, tandem_costs
-from nas.metrics.textfile import named
+from nas.metrics.eer import DetectionCurve, curve_eer, detection_curve
+from nas.metrics.scores import Higher, Trials, read_scores
+from nas.metrics.tdcf import ASVErrors, Edition, curve_min_tdcf, read_asv_scores, tandem_costs
+from nas.words import named
 
 UNKNOWN_ATTACK = "unknown"
 """How spoofed trials are listed whose attack the score file does not tell."""
@@ -126,11 +128,11 @@ class Evaluation:
             lines.append(
                 f"min t-DCF    {self.min_tdcf:.5f}{self._range('min_tdcf', '.4f')} (edition {self.tdcf_edition})"
             )
-        lines.append(f"worst attack {self.worst_attack}, EER {self.worst_attack_eer:.3f} %")
+        lines.append(f"worst attack {printable(self.worst_attack)}, EER {self.worst_attack_eer:.3f} %")
         for name, attack in self.per_attack.items():
             cost = "" if attack.min_tdcf is None else f"  min t-DCF {attack.min_tdcf:.5f}"
-            lines.append(f"  {name:<10} EER {attack.eer:7.3f} %{cost}  ({attack.trials} trials)")
-        lines += [f"note: {remark}" for remark in self.remarks]
+            lines.append(f"  {printable(name):<10} EER {attack.eer:7.3f} %{cost}  ({attack.trials} trials)")
+        lines += [f"note: {printable(remark)}" for remark in self.remarks]
         return "\n".join(lines)
 
     def _range(self, metric: str, form: str, unit: str = "") -> str:
@@ -193,8 +195,34 @@ def evaluate_trials(
         bootstrap=bootstrap,
         bootstrap_unit=None if bootstrap is None else bootstrap.unit_for(trials),
         intervals=intervals,
-        remarks=_remarks(trials, point_eer.value),
+        remarks=trials.remarks + _remarks(trials, curve, point_eer.value) + _asv_remarks(trials, asv),
     )
+
+
+def evaluate_scores(
+    scores: str | Path,
+    protocol: str | Path | None = None,
+    asv_scores: str | Path | None = None,
+    bootstrap: int | None = None,
+    higher: Higher | None = None,
+    subset: str | None = None,
+) -> Evaluation:
+    """Measure a score file.
+
+    Args:
+        scores: the file (`nas.metrics.read_scores` says which forms are read).
+        protocol: keys, attacks and speakers, where the file has none.
+        asv_scores: three-column ASV score file, for the min t-DCF.
+        bootstrap: rounds for 95 % intervals, by speaker where the protocol knows them; none by default.
+        higher: what a high score means; detected, with a warning where it is not plain, by default.
+        subset: of a protocol that has several (ASVspoof 2021: eval, progress, hidden_track), or "all"; by default the
+            only one that has scores, else eval.
+
+    Raises:
+        NasError: bad input.
+    """
+    asv = read_asv_scores(asv_scores) if asv_scores else None
+    return evaluate_trials(read_scores(scores, protocol, higher=higher, subset=subset), asv, bootstrap)
 
 
 def _per_attack(trials: Trials, asv: ASVErrors | None, edition: Edition) -> dict[str, AttackResult]:
@@ -203,9 +231,10 @@ def _per_attack(trials: Trials, asv: ASVErrors | None, edition: Edition) -> dict
         spoof = trials.of_attack(attack)
         curve = detection_curve(trials.bonafide, spoof)
         cost = None
-        if asv is not None:
+        errors = None if asv is None else asv.of_attack(attack)
+        if errors is not None:
             try:
-                cost = curve_min_tdcf(curve, tandem_costs(asv.of_attack(attack), edition)).value
+                cost = curve_min_tdcf(curve, tandem_costs(errors, edition)).value
             except NasError:  # The verification system stops every trial of this attack: there is no tandem cost.
                 cost = None
         name = UNKNOWN_ATTACK if attack == "-" else attack
@@ -241,16 +270,33 @@ def _needs_both_classes(trials: Trials) -> None:
             )
 
 
-def _remarks(trials: Trials, value: float) -> tuple[str, ...]:
+def _remarks(trials: Trials, curve: DetectionCurve, value: float) -> tuple[str, ...]:
     """What a reader of the numbers must know about the scores."""
     remarks = []
     if trials.direction == "negated":
         remarks.append("the scores were negated, because spoofed trials scored higher than bona fide ones")
-    joined = eer(trials.bonafide, trials.spoof, ties="joined").value
+    joined = curve_eer(curve.joined()).value
     if 100 * abs(joined - value) > TIES_MATTER:
-        shared = len(set(trials.bonafide.tolist()) & set(trials.spoof.tolist()))
+        shared = np.intersect1d(trials.bonafide, trials.spoof).size
         remarks.append(
             f"{shared} scores are shared by bona fide and spoofed trials; the official order of ties counts such pairs "
             f"as confused, and a threshold on these scores reaches {100 * joined:.4f} %"
         )
     return tuple(remarks)
+
+
+def _asv_remarks(trials: Trials, asv: ASVErrors | None) -> tuple[str, ...]:
+    """What a reader of tandem costs must know about the speaker verification scores."""
+    attacks = [attack for attack in trials.attacks if attack != NO_ATTACK]
+    untold = [attack for attack in attacks if asv is not None and attack not in asv.miss_spoof_of]
+    if asv is None or not untold:
+        return ()
+    if not asv.miss_spoof_of:
+        return ("the ASV scores do not name their attacks, so there is no min t-DCF of single attacks",)
+    theirs = named(sorted(asv.miss_spoof_of))
+    if len(untold) < len(attacks):
+        return (f"attacks that the ASV scores do not have, so without a min t-DCF of their own: {named(untold)}",)
+    return (
+        f"the ASV scores are of other attacks, {theirs}, than the trials, {named(untold)}: they are those of another "
+        "partition, so the pooled min t-DCF means little and there is none of single attacks",
+    )

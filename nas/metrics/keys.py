@@ -1,58 +1,35 @@
 """Key files: which trials are bona fide, by which attack the others were made, and who speaks.
 
-Read are the countermeasure protocols of ASVspoof 2019 (five columns), 2021 LA and DF (trial_metadata, eight columns or
-more) and 5 (ten columns), two columns `UTTERANCE KEY`, and CSV manifests with a header.
+Read are protocols in any form of `nas.columns.PROTOCOLS`, and tables with a header, such as manifests.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from nas.columns import PROTOCOL, read_columns
 from nas.errors import NasError
-from nas.metrics.table import read_table
-from nas.metrics.textfile import named, read_lines, shortened
+from nas.labels import NO_ATTACK, attack_of, key_of, partition_of, read_attack, utterance_name
+from nas.labels import read_key as read_key_word
 from nas.space import nearest
+from nas.words import named
 
-NO_ATTACK = "-"
-"""The attack of a bona fide trial, and of a spoofed one whose attack is not told."""
-
-KEY_LABELS = {"bonafide": 1, "bona-fide": 1, "genuine": 1, "spoof": 0, "spoofed": 0}
-"""What is read as a key. Numbers are not: half of the field writes 1 for bona fide and half for spoof."""
-
-AUDIO_SUFFIXES = (".flac", ".wav", ".ogg", ".mp3")
-
-
-class Layout(NamedTuple):
-    """Places of the fields in a protocol line; None for a field it does not have."""
-
-    name: str
-    utterance: int
-    key: int
-    attack: int | None = None
-    speaker: int | None = None
-    subset: int | None = None
-
-
-LAYOUTS = {
-    2: Layout("UTTERANCE KEY", utterance=0, key=1),
-    5: Layout("ASVspoof 2019", utterance=1, key=4, attack=3, speaker=0),
-    8: Layout("ASVspoof 2021 LA", utterance=1, key=5, attack=4, speaker=0, subset=7),
-    10: Layout("ASVspoof 5", utterance=1, key=8, attack=7, speaker=0),
-    13: Layout("ASVspoof 2021 DF", utterance=1, key=5, attack=4, speaker=0, subset=7),
-}
-"""By number of columns."""
+ALL_SUBSETS = "all"
 
 
 @dataclass(frozen=True)
 class Key:
-    """What a protocol says about its trials: utterance, attack, label (1 bona fide), speaker and subset [N]."""
+    """What a protocol says about its trials: utterance, attack, label (1 bona fide), speaker and subset [N].
+
+    `remarks` is what a reader of numbers must know about how it was read.
+    """
 
     utterance: NDArray[Any]
     attack: NDArray[Any]
@@ -60,105 +37,112 @@ class Key:
     speaker: NDArray[Any] | None
     subset: NDArray[Any] | None
     source: str
+    remarks: tuple[str, ...] = ()
 
     @cached_property
     def index(self) -> dict[str, int]:
         """The place of each utterance."""
         return {name: at for at, name in enumerate(self.utterance.tolist())}
 
+    def take(self, keep: NDArray[np.bool_]) -> Key:
+        """The trials where `keep` [N] is true."""
+        speaker = None if self.speaker is None else self.speaker[keep]
+        subset = None if self.subset is None else self.subset[keep]
+        return replace(
+            self,
+            utterance=self.utterance[keep],
+            attack=self.attack[keep],
+            label=self.label[keep],
+            speaker=speaker,
+            subset=subset,
+        )
+
     def of_subset(self, subset: str) -> Key:
-        """The trials of one subset.
+        """The trials of one subset. Raises NasError as `in_subset` does."""
+        keep, remarks = self.in_subset(subset)
+        return replace(self.take(keep), remarks=self.remarks + remarks)
+
+    def in_subset(self, subset: str) -> tuple[NDArray[np.bool_], tuple[str, ...]]:
+        """Which trials [N] are of a subset, by its name or another word for it (test for eval), or of "all"; and what
+        is to be said of those left out or pooled.
 
         Raises:
             NasError: the protocol has no subsets, or none of that name.
         """
         if self.subset is None:
             raise NasError(f"{self.source} does not divide its trials into subsets, so {subset!r} cannot be taken")
-        keep = self.subset == subset
-        if not keep.any():
-            raise NasError(
-                f"{self.source} has no subset {subset!r}{nearest(subset, sorted(set(self.subset.tolist())))}"
-            )
-        speaker = None if self.speaker is None else self.speaker[keep]
-        return Key(self.utterance[keep], self.attack[keep], self.label[keep], speaker, self.subset[keep], self.source)
+        counts = Counter(self.subset.tolist())
+        if subset == ALL_SUBSETS:
+            pooled = f"the subsets of {self.source} were pooled: {_counted(counts)}; --subset takes one of them"
+            return np.ones(len(self.subset), dtype=np.bool_), (pooled,) * (len(counts) > 1)
+        meant = partition_of(subset)
+        same = [name for name in counts if name == subset or (meant is not None and partition_of(name) == meant)]
+        if not same:
+            raise NasError(f"{self.source} has no subset {subset!r}{nearest(subset, [*sorted(counts), ALL_SUBSETS])}")
+        left = {name: count for name, count in counts.items() if name not in same}
+        remark = (
+            f"only the subset {' and '.join(same)} of {self.source} was evaluated, {len(self.subset)} trials being in "
+            f"all; left out: {_counted(left)} (--subset takes another, or all)"
+        )
+        return np.isin(self.subset, same), (remark,) * bool(left)
+
+    def default_subset(self, scored: NDArray[np.bool_]) -> str | None:
+        """What is evaluated where nobody says: the only subset that has scores, else eval as the official packages
+        have it, else all; None where there are no subsets.
+        """
+        if self.subset is None:
+            return None
+        with_scores = sorted(set(self.subset[scored].tolist()))
+        if len(with_scores) == 1:
+            return str(with_scores[0])
+        return next((str(name) for name in set(self.subset.tolist()) if partition_of(name) == "eval"), ALL_SUBSETS)
+
+
+def _counted(counts: dict[str, int] | Counter[str]) -> str:
+    return ", ".join(f"{name} {count}" for name, count in counts.items())
 
 
 def read_key(path: str | Path) -> Key:
-    """Read a key file of any of the forms above; the form is recognised by its first line.
+    """Read a key file; its form is recognised by its first lines.
 
     Raises:
         NasError: a malformed line (with its number), a key that is neither bonafide nor spoof, a trial twice.
     """
-    lines = read_lines(path, "protocol")
-    table = read_table(path, lines, {"key": ()})
-    if table:
-        numbers = [number for number, _ in table.numbered("key")]
-        names, keys = table.column("utterance"), table.column("key")
-        attacks = table.column("attack") if "attack" in table else None
-        speakers = table.column("speaker") if "speaker" in table else None
-        subsets = None
-    else:
-        rows = [line.split() for _, line in lines]
-        numbers = [number for number, _ in lines]
-        layout = LAYOUTS.get(len(rows[0]))
-        if layout is None:
-            raise NasError(
-                f"{path}, line {numbers[0]}: a protocol line has five columns (SPEAKER UTTERANCE - ATTACK KEY), or "
-                f"those of ASVspoof 2021 (8 or 13), ASVspoof 5 (10) or UTTERANCE KEY (2), not {len(rows[0])}"
-            )
-        for number, row in zip(numbers, rows, strict=True):
-            if len(row) != len(rows[0]):
-                raise NasError(
-                    f"{path}, line {number}: {len(row)} columns where the first line has {len(rows[0])} "
-                    f"({layout.name}); every line must have the same columns"
-                )
-        names, keys = [row[layout.utterance] for row in rows], [row[layout.key] for row in rows]
-        attacks = None if layout.attack is None else [row[layout.attack] for row in rows]
-        speakers = None if layout.speaker is None else [row[layout.speaker] for row in rows]
-        subsets = None if layout.subset is None else [row[layout.subset] for row in rows]
-    labels = [key_label(value, path, number) for number, value in zip(numbers, keys, strict=True)]
-    if attacks is None:
-        attacks = [NO_ATTACK] * len(labels)
-    attacks = [
-        parse_attack(attack, label, path, number)
-        for attack, label, number in zip(attacks, labels, numbers, strict=True)
-    ]
-    names = [utterance_name(name) for name in names]
+    table = read_columns(path, PROTOCOL)
+    name_at, key_at, attack_at, speaker_at, subset_at = (
+        table.form.place(name) for name in ("UTTERANCE", "KEY", "ATTACK", "SPEAKER", "SUBSET")
+    )
+    if name_at is None or key_at is None:
+        raise ValueError("every protocol names utterances and keys")
+    names: list[str] = []
+    labels = bytearray()
+    attacks: list[str] = []
+    speakers: list[str] = []
+    subsets: list[str] = []
+    words: dict[str, str] = {}  # One object for each attack, speaker and subset, however many trials have it.
+    for number, cells in table.rows:
+        key = key_of(cells[key_at]) or read_key_word(cells[key_at], f"{path}, line {number}")
+        names.append(utterance_name(cells[name_at]))
+        labels.append(key == "bonafide")
+        word = NO_ATTACK if attack_at is None else cells[attack_at]
+        attack = attack_of(word, key) or read_attack(word, key, f"{path}, line {number}")
+        attacks.append(words.setdefault(attack, attack))
+        if speaker_at is not None:
+            speakers.append(words.setdefault(cells[speaker_at], cells[speaker_at]))
+        if subset_at is not None:
+            subsets.append(words.setdefault(cells[subset_at], cells[subset_at]))
     repeated = duplicates(names)
     if repeated:
         raise NasError(f"{path}: trials that stand in the protocol more than once: {named(repeated)}")
     return Key(
         np.array(names, dtype=object),
         np.array(attacks, dtype=object),
-        np.array(labels, dtype=np.int8),
-        None if speakers is None else np.array(speakers, dtype=object),
-        None if subsets is None else np.array(subsets, dtype=object),
+        np.frombuffer(bytes(labels), dtype=np.int8),
+        np.array(speakers, dtype=object) if speakers else None,
+        np.array(subsets, dtype=object) if subsets else None,
         str(path),
+        tuple(table.remarks),
     )
-
-
-def key_label(key: str, path: str | Path, line: int) -> int:
-    """1 for bona fide, 0 for spoof."""
-    label = KEY_LABELS.get(key.lower())
-    if label is None:
-        raise NasError(f"{path}, line {line}: the key of a trial is bonafide or spoof, not {shortened(key)!r}")
-    return label
-
-
-def parse_attack(attack: str, label: int, path: str | Path, line: int) -> str:
-    """The attack of a trial; "-" for bona fide speech, which has none."""
-    plain = attack if attack and KEY_LABELS.get(attack.lower()) != label else NO_ATTACK
-    if label == 1 and plain != NO_ATTACK:
-        raise NasError(f"{path}, line {line}: a bona fide trial has no attack (write -), but this one names {attack!r}")
-    if label == 0 and KEY_LABELS.get(plain.lower()) == 1:
-        raise NasError(f"{path}, line {line}: attack {attack!r} and key 'spoof' contradict each other")
-    return plain
-
-
-def utterance_name(name: str) -> str:
-    """The name of a trial without the suffix of an audio file, which some files write and others do not."""
-    stem, dot, suffix = name.rpartition(".")
-    return stem if stem and f"{dot}{suffix}".lower() in AUDIO_SUFFIXES else name
 
 
 def duplicates(names: list[str]) -> list[str]:

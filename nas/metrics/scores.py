@@ -1,41 +1,37 @@
 """Score files: our own and those of the field, read into one form in which a higher score means bona fide.
 
-=======================  ================================================================  ====================
-form                     a line                                                            labels from
-=======================  ================================================================  ====================
-ours, ASVspoof 2019      UTTERANCE ATTACK KEY SCORE                                        the file itself
-two columns              UTTERANCE SCORE (also how ASVspoof 2021 systems submit)           a protocol
-ASVspoof 5               a header line `filename cm-score`, separated by tabs              a protocol
-ASVspoof 5, first form   SPEAKER UTTERANCE SCORE KEY                                       the file itself
-CSV                      a header line naming utterance and score, key, attack, speaker    the file, or protocol
-=======================  ================================================================  ====================
+`nas.columns.SCORES` lists the forms: UTTERANCE ATTACK KEY SCORE (ours), UTTERANCE SCORE with a protocol, and more; a
+file may also name its columns in a header. Keys come from the file or from a protocol. A column of predictions is never
+read as the key, and neither are the numbers 0 and 1.
 
-What a reader may not guess is refused: trials twice, trials without a score or a score without a trial, scores that
-are not finite, keys that contradict the protocol.
+What a reader may not guess is refused: trials twice, trials without a score, scores that are not finite, keys that
+contradict the protocol. What is left out or pooled is told in `Trials.remarks`.
 """
 
 from __future__ import annotations
 
 import warnings
+from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from nas.columns import SCORE_FILE, ColumnFile, read_columns
 from nas.errors import NasError
-from nas.files import write_text
+from nas.files import require_line_safe, write_text
+from nas.labels import NO_ATTACK, attack_of, is_key_number, key_of, read_attack, utterance_name, without_folders
+from nas.labels import read_key as read_key_word
 from nas.metrics.eer import roc_area
-from nas.metrics.keys import KEY_LABELS, NO_ATTACK, Key, duplicates, key_label, parse_attack, read_key, utterance_name
-from nas.metrics.table import Table, read_table
-from nas.metrics.textfile import is_number, named, read_lines, score_value
+from nas.metrics.keys import Key, duplicates, read_key
+from nas.words import named, score_value
 
 Higher = Literal["bonafide", "spoof"]
 Direction = Literal["stated", "detected", "negated"]
-
-SCORE_COLUMNS = ("score", "cm-score", "cm_score", "cmscore")
 
 
 class ScoreDirectionWarning(UserWarning):
@@ -47,7 +43,8 @@ class Trials:
     """Scored trials, one entry each: utterance, attack ("-" for bona fide), label (1 bona fide, 0 spoof), score [N].
 
     `speaker` [N] where a protocol or column tells it. `direction` says how it is known that higher is bona fide:
-    stated by whoever read the scores, detected from them, or negated because they pointed the other way.
+    stated by whoever read the scores, detected from them, or negated because they pointed the other way. `remarks` is
+    what was left out, pooled or guessed when they were read.
 
     Raises:
         NasError: a trial twice, or scores that are not finite.
@@ -61,6 +58,7 @@ class Trials:
     speaker: NDArray[Any] | None = None
     source: str = "scores"
     direction: Direction = "stated"
+    remarks: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for name, kind in (("utterance", object), ("attack", object), ("label", np.int8), ("score", np.float64)):
@@ -111,23 +109,23 @@ class Trials:
             speaker=speaker,
         )
 
-    def with_key(self, key: Key, allow_surplus: bool = False) -> Trials:
-        """The same scores with attack, label and speaker from a protocol, in the order of the scores.
+    def with_key(self, key: Key) -> Trials:
+        """The same scores, in their order, with attack, label and speaker from a protocol of the same trials.
 
         Raises:
             NasError: trials of the protocol without a score, scores that the protocol does not know, labels that
                 contradict it.
         """
-        index = _match(self.utterance.tolist(), key, self.source, allow_surplus)
-        known = index >= 0
-        kept = self.select(known) if not known.all() else self
-        index = index[known]
-        if np.any(kept.label != key.label[index]):
-            wrong = kept.utterance[kept.label != key.label[index]].tolist()
-            raise NasError(f"{self.source}: keys that contradict {key.source}: {named(wrong)}")
-        speaker = None if key.speaker is None else key.speaker[index]
+        places, _ = _places(self.utterance.tolist(), key)
+        missing = key.utterance[~_scored(places, key)].tolist()
+        surplus = self.utterance[places < 0].tolist()
+        _refuse_mismatch(self.source, key, missing, surplus)
+        _refuse_contradictions(self.utterance, self.label, key.label[places], self.source, key)
         return replace(
-            kept, attack=key.attack[index], label=key.label[index], speaker=kept.speaker if speaker is None else speaker
+            self,
+            attack=key.attack[places],
+            label=key.label[places],
+            speaker=self.speaker if key.speaker is None else key.speaker[places],
         )
 
 
@@ -138,31 +136,135 @@ def read_scores(
     higher: Higher | None = None,
     subset: str | None = None,
 ) -> Trials:
-    """Trials of a score file in any of the forms above; the form is recognised by the file's first line.
+    """Trials of a score file in any of the forms above; the form is recognised by the file's first lines.
 
     `higher` states which class scores higher; without it the direction is detected, and scores that point the other
     way are negated with a ScoreDirectionWarning. `subset` takes one subset of a protocol that has several (ASVspoof
-    2021: progress, eval, hidden).
+    2021: progress, eval, hidden_track), or "all"; by default the only one that has scores, else eval.
 
     Raises:
-        NasError: a malformed line (with its number), trials twice, missing or surplus, scores that are not finite,
-            labels that are absent or contradict the protocol.
+        NasError: a malformed line (with its number), trials twice or missing, scores that are not finite, labels that
+            are absent or contradict the protocol.
     """
     if higher not in (None, "bonafide", "spoof"):
         raise ValueError(f"higher is 'bonafide', 'spoof' or None, not {higher!r}")
     key = protocol if isinstance(protocol, Key) or protocol is None else read_key(protocol)
-    if subset is not None:
-        if key is None:
-            raise NasError(f"{path}: the subset {subset!r} can only be taken with a protocol that names subsets")
-        whole, key = key, key.of_subset(subset)
-    lines = read_lines(path, "score file")
-    table = read_table(path, lines, {"score": SCORE_COLUMNS})
-    trials = _from_table(path, table, key) if table else _from_columns(path, lines, key)
-    if key is not None:
-        if subset is not None:
-            _match(trials.utterance.tolist(), whole, trials.source, missing_allowed=True)
-        trials = trials.with_key(key, allow_surplus=subset is not None)
+    if subset is not None and key is None:
+        raise NasError(f"{path}: the subset {subset!r} can only be taken with a protocol that names subsets")
+    table = read_columns(path, SCORE_FILE, key.index if key else ())
+    lines = _read_lines(path, table, key is not None)
+    _refuse_duplicates(lines.names, str(path))
+    trials = _alone(path, lines) if key is None else _joined(path, lines, key, subset)
     return _directed(trials, higher)
+
+
+@dataclass(frozen=True)
+class _Lines:
+    """Columns of a score file; the label is -1 where the file does not tell it."""
+
+    names: list[str]
+    score: NDArray[np.float64]
+    label: NDArray[np.int8]
+    attack: list[str] | None
+    speaker: list[str] | None
+    remarks: tuple[str, ...]
+
+
+def _read_lines(path: str | Path, table: ColumnFile, has_protocol: bool) -> _Lines:
+    name_at, score_at, key_at, attack_at, speaker_at = (
+        table.form.place(name) for name in ("UTTERANCE", "SCORE", "KEY", "ATTACK", "SPEAKER")
+    )
+    if name_at is None or score_at is None:
+        raise ValueError("every score file names utterances and scores")
+    if key_at is None and not has_protocol:
+        more = " (a prediction is not the key)" if "PREDICTION" in table.form.columns else ""
+        raise NasError(
+            f"{path} has utterances and scores but no keys{more}: name the protocol that says which trials are "
+            "bona fide (--protocol)"
+        )
+    names: list[str] = []
+    scores, labels = array("d"), array("b")
+    attacks: list[str] = []
+    speakers: list[str] = []
+    words: dict[str, str] = {}  # One object for each attack and speaker, however many trials have it.
+    numbers = 0
+    for number, cells in table.rows:
+        names.append(utterance_name(cells[name_at]))
+        scores.append(score_value(cells[score_at], path, number))
+        if key_at is not None:
+            word = cells[key_at]
+            key = key_of(word)
+            if key is None and not (has_protocol and is_key_number(word)):
+                read_key_word(word, f"{path}, line {number}")
+            numbers += key is None
+            labels.append(-1 if key is None else key == "bonafide")
+            if attack_at is not None and not has_protocol:
+                word = cells[attack_at]
+                attack = attack_of(word, str(key)) or read_attack(word, str(key), f"{path}, line {number}")
+                attacks.append(words.setdefault(attack, attack))
+        if speaker_at is not None:
+            speakers.append(words.setdefault(cells[speaker_at], cells[speaker_at]))
+    remarks = list(table.remarks)
+    if numbers:
+        remarks.append(f"the numbers in the key column of {path} were not read; the keys are those of the protocol")
+    if "PREDICTION" in table.form.columns:
+        remarks.append(f"{path} was read as {table.form}; the PREDICTION is not the key, which the protocol tells")
+    return _Lines(
+        names,
+        np.frombuffer(scores, dtype=np.float64),
+        np.frombuffer(labels, dtype=np.int8) if labels else np.full(len(names), -1, dtype=np.int8),
+        attacks or None,
+        speakers or None,
+        tuple(remarks),
+    )
+
+
+def _alone(path: str | Path, lines: _Lines) -> Trials:
+    """Trials of a file that tells their labels."""
+    attack = np.full(len(lines.names), NO_ATTACK, dtype=object)
+    if lines.attack is not None:
+        attack[:] = lines.attack
+    return Trials(
+        np.array(lines.names, dtype=object),
+        attack,
+        lines.label,
+        lines.score,
+        None if lines.speaker is None else np.array(lines.speaker, dtype=object),
+        str(path),
+        remarks=lines.remarks,
+    )
+
+
+def _joined(path: str | Path, lines: _Lines, key: Key, subset: str | None) -> Trials:
+    """Trials with the labels, attacks and speakers of a protocol, or of one subset of it."""
+    places, remarks = _places(lines.names, key)
+    scored = _scored(places, key)
+    wanted = np.ones(len(key.utterance), dtype=np.bool_)
+    subset = key.default_subset(scored) if subset is None else subset
+    if subset is not None:
+        wanted, about_subset = key.in_subset(subset)
+        remarks = remarks + about_subset
+    surplus = [lines.names[at] for at in np.flatnonzero(places < 0)]
+    missing = key.utterance[wanted & ~scored].tolist()
+    if missing:
+        _refuse_mismatch(str(path), key, missing, surplus, "" if wanted.all() else f" (subset {subset})")
+    if surplus:
+        remarks += (f"scores without a trial in {key.source} were left out: {named(surplus)}",)
+    kept = np.flatnonzero((places >= 0) & wanted[places])
+    places = places[kept]
+    names, label = key.utterance[places], lines.label[kept]
+    told = label >= 0
+    _refuse_contradictions(names[told], label[told], key.label[places][told], str(path), key)
+    speaker = None if lines.speaker is None else np.array(lines.speaker, dtype=object)[kept]
+    return Trials(
+        names,
+        key.attack[places],
+        key.label[places],
+        lines.score[kept],
+        speaker if key.speaker is None else key.speaker[places],
+        str(path),
+        remarks=key.remarks + lines.remarks + remarks,
+    )
 
 
 def write_scores(path: str | Path, trials: Trials) -> Path:
@@ -174,9 +276,10 @@ def write_scores(path: str | Path, trials: Trials) -> Path:
     """
     names = trials.utterance.tolist()
     attacks = trials.attack.tolist()
-    for name in {*names, *attacks}:
-        if not name or name.split() != [name]:
-            raise NasError(f"a score file cannot hold the name {name!r}: names are not empty and have no white space")
+    for name in names:
+        require_line_safe(name, "an utterance")
+    for name in set(attacks):
+        require_line_safe(name, "an attack")
     keys = np.where(trials.label == 1, "bonafide", "spoof").tolist()
     rows = zip(names, attacks, keys, trials.score.tolist(), strict=True)
     return write_text(path, "".join(f"{name} {attack} {key} {score!r}\n" for name, attack, key, score in rows))
@@ -220,110 +323,51 @@ def same_trials(systems: Sequence[Trials]) -> list[Trials]:
     return ordered
 
 
-def _from_columns(path: str | Path, lines: list[tuple[int, str]], key: Key | None) -> Trials:
-    """Files without a header: four columns, or two and a protocol."""
-    rows = [line.split() for _, line in lines]
-    width = len(rows[0])
-    if width not in (2, 4):
-        raise NasError(f"{path}, line {lines[0][0]}: {_unknown_form(rows[0], lines[0][1])}")
-    for (number, _), row in zip(lines, rows, strict=True):
-        if len(row) != width:
-            raise NasError(
-                f"{path}, line {number}: {len(row)} columns where the first line has {width}; "
-                f"every line must have the same columns"
-            )
-    numbers = [number for number, _ in lines]
-    speaker_first = width == 4 and rows[0][3].lower() in KEY_LABELS and is_number(rows[0][2])
-    name_at, score_at, key_at = (1, 2, 3) if speaker_first else (0, width - 1, 2)
-    scores = [score_value(row[score_at], path, number) for number, row in zip(numbers, rows, strict=True)]
-    names = [utterance_name(row[name_at]) for row in rows]
-    _refuse_duplicates(names, str(path))
-    if width == 4:
-        labels = [key_label(row[key_at], path, number) for number, row in zip(numbers, rows, strict=True)]
-        if speaker_first:
-            return _trials(names, [NO_ATTACK] * len(names), labels, scores, [row[0] for row in rows], path)
-        cells = zip(numbers, rows, labels, strict=True)
-        attacks = [parse_attack(row[1], label, path, number) for number, row, label in cells]
-        return _trials(names, attacks, labels, scores, None, path)
-    return _unlabelled(path, names, scores, key)
+def _places(names: list[str], key: Key) -> tuple[NDArray[np.int64], tuple[str, ...]]:
+    """For each scored trial its place in the protocol, -1 where it has none; and how the names were read.
 
-
-def _unknown_form(fields: list[str], line: str) -> str:
-    if "," in line or ";" in line:
-        return "a CSV score file begins with a header that names the columns utterance and score (key, attack, speaker)"
-    if len(fields) == 3 and fields[1] in ("target", "nontarget", "spoof"):
-        return "this is an ASV score file (SOURCE KEY SCORE), not one of countermeasure scores"
-    if len(fields) == 5 and fields[4] in ("bonafide", "spoof"):
-        return "this is a protocol (SPEAKER UTTERANCE - ATTACK KEY), not a score file"
-    return (
-        f"a score line has four columns (UTTERANCE ATTACK KEY SCORE), or two (UTTERANCE SCORE) and a protocol, "
-        f"not {len(fields)}"
-    )
-
-
-def _from_table(path: str | Path, table: Table, key: Key | None) -> Trials:
-    """Files with a header."""
-    names = [utterance_name(value) for value in table.column("utterance")]
-    _refuse_duplicates(names, str(path))
-    scores = [score_value(value, path, number) for number, value in table.numbered("score")]
-    if "key" not in table:
-        return _unlabelled(path, names, scores, key)
-    labels = [key_label(value, path, number) for number, value in table.numbered("key")]
-    if "attack" in table:
-        cells = zip(table.numbered("attack"), labels, strict=True)
-        attacks = [parse_attack(value, label, path, number) for (number, value), label in cells]
-    else:
-        attacks = [NO_ATTACK] * len(names)
-    speakers = table.column("speaker") if "speaker" in table else None
-    return _trials(names, attacks, labels, scores, speakers, path)
-
-
-def _unlabelled(path: str | Path, names: list[str], scores: list[float], key: Key | None) -> Trials:
-    """Scores without keys, labelled from the protocol (checked for missing and surplus trials by the caller)."""
-    if key is None:
-        raise NasError(
-            f"{path} has utterances and scores but no keys: name the protocol that says which trials are bona fide"
-        )
+    Where names do not match as they are, they are compared without the folder that all of them share, and then without
+    any folder, as long as none becomes ambiguous.
+    """
     index = key.index
-    labels = [int(key.label[index[name]]) if name in index else 0 for name in names]
-    return _trials(names, [NO_ATTACK] * len(names), labels, scores, None, path)
+    places = np.fromiter((index.get(name, -1) for name in names), dtype=np.int64, count=len(names))
+    theirs = key.utterance.tolist()
+    foldered = any("/" in name or "\\" in name for name in chain(names, theirs))
+    if not foldered or np.count_nonzero(places >= 0) == len(theirs):
+        return places, ()
+    for ours, wanted in zip(without_folders(names), without_folders(theirs), strict=True):
+        index = {name: at for at, name in enumerate(wanted)}
+        if len(index) < len(wanted) or len(set(ours)) < len(ours):
+            continue
+        bare = np.fromiter((index.get(name, -1) for name in ours), dtype=np.int64, count=len(ours))
+        if np.count_nonzero(bare >= 0) > np.count_nonzero(places >= 0):
+            at = int(np.flatnonzero(bare >= 0)[0])
+            return bare, (f"names were compared without folders: {names[at]} is {theirs[bare[at]]}",)
+    return places, ()
 
 
-def _trials(
-    names: list[str],
-    attacks: list[str],
-    labels: list[int],
-    scores: list[float],
-    speakers: list[str] | None,
-    path: str | Path,
-) -> Trials:
-    return Trials(
-        np.array(names, dtype=object),
-        np.array(attacks, dtype=object),
-        np.array(labels, dtype=np.int8),
-        np.array(scores, dtype=np.float64),
-        None if speakers is None else np.array(speakers, dtype=object),
-        str(path),
-    )
+def _scored(places: NDArray[np.int64], key: Key) -> NDArray[np.bool_]:
+    """Which trials of a protocol [N] have a score."""
+    scored = np.zeros(len(key.utterance), dtype=np.bool_)
+    scored[places[places >= 0]] = True
+    return scored
 
 
-def _match(
-    names: list[str], key: Key, source: str, allow_surplus: bool = False, missing_allowed: bool = False
-) -> NDArray[np.int64]:
-    """For each scored trial its place in the protocol (-1 where a surplus trial is allowed)."""
-    index = key.index
-    places = np.array([index.get(name, -1) for name in names], dtype=np.int64)
+def _refuse_mismatch(source: str, key: Key, missing: list[str], surplus: list[str], where: str = "") -> None:
     faults = []
-    scored = set(names)
-    missing = [] if missing_allowed else [name for name in key.utterance.tolist() if name not in scored]
-    surplus = [] if allow_surplus else [name for name in names if name not in index]
     if missing:
-        faults.append(f"trials without a score: {named(missing, len(key.utterance))}")
+        faults.append(f"trials without a score{where}: {named(missing, len(key.utterance))}")
     if surplus:
         faults.append(f"scores without a trial: {named(surplus)}")
     if faults:
         raise NasError(f"{source} does not match {key.source}: {'; '.join(faults)}")
-    return places
+
+
+def _refuse_contradictions(
+    names: NDArray[Any], label: NDArray[np.int8], expected: NDArray[np.int8], source: str, key: Key
+) -> None:
+    if np.any(label != expected):
+        raise NasError(f"{source}: keys that contradict {key.source}: {named(names[label != expected].tolist())}")
 
 
 def _refuse_duplicates(names: list[str], source: str) -> None:

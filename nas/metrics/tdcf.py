@@ -9,6 +9,7 @@ ASVspoof 2021.
 from __future__ import annotations
 
 import math
+from array import array
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,9 +18,11 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
+from nas.columns import ASV_SCORE_FILE, read_columns
 from nas.errors import NasError
+from nas.labels import NO_ATTACK, attack_of
 from nas.metrics.eer import DetectionCurve, as_scores, detection_curve, eer
-from nas.metrics.textfile import read_lines, score_value
+from nas.words import score_value, shortened
 
 Edition = Literal[2019, 2021]
 
@@ -82,14 +85,20 @@ class ASVErrors:
             miss_spoof=float(np.mean(missed)),
             threshold=point.threshold,
             eer=point.value,
-            miss_spoof_of={str(s): float(np.mean(missed[sources == s])) for s in sorted(set(sources.tolist()))},
+            miss_spoof_of={
+                str(s): float(np.mean(missed[sources == s])) for s in sorted(set(sources.tolist()) - {NO_ATTACK})
+            },
         )
 
-    def of_attack(self, attack: str) -> ASVErrors:
-        """The same system in front of one attack only; the pooled miss rate where the attack is not known."""
-        return ASVErrors(
-            self.miss, self.false_alarm, self.miss_spoof_of.get(attack, self.miss_spoof), self.threshold, self.eer
-        )
+    def of_attack(self, attack: str) -> ASVErrors | None:
+        """The same system in front of one attack only; None where its scores do not tell that attack.
+
+        The attack "-" stands for spoofs of untold attacks: the pooled miss rate is theirs.
+        """
+        miss_spoof = self.miss_spoof if attack == NO_ATTACK else self.miss_spoof_of.get(attack)
+        if miss_spoof is None:
+            return None
+        return ASVErrors(self.miss, self.false_alarm, miss_spoof, self.threshold, self.eer)
 
 
 class TandemCosts(NamedTuple):
@@ -152,28 +161,26 @@ def curve_min_tdcf(curve: DetectionCurve, costs: TandemCosts) -> MinTDCF:
 def read_asv_scores(path: str | Path) -> ASVErrors:
     """The errors of the speaker verification system of an ASVspoof LA score file: lines of `SOURCE KEY SCORE`.
 
-    SOURCE is `bonafide` or an attack, KEY is target, nontarget or spoof.
+    SOURCE is a word for bona fide speech or an attack, or "-" where it is not told; KEY is target, nontarget or spoof.
 
     Raises:
         NasError: a line of another form (with its number), a kind of trial that is absent.
     """
-    scores: dict[str, list[float]] = {"target": [], "nontarget": [], "spoof": []}
+    table = read_columns(path, ASV_SCORE_FILE)
+    scores = {"target": array("d"), "nontarget": array("d"), "spoof": array("d")}
     sources: list[str] = []
-    for number, line in read_lines(path, "ASV score file"):
-        fields = line.split()
-        if len(fields) != 3:
-            raise NasError(
-                f"{path}, line {number}: an ASV score line has three columns, SOURCE KEY SCORE "
-                f"(bonafide target 7.98), but this one has {len(fields)}"
-            )
-        source, key, value = fields
+    words: dict[str, str] = {}
+    for number, (source, key, value) in table.rows:
         if key not in scores:
-            raise NasError(f"{path}, line {number}: the key of an ASV trial is target, nontarget or spoof, not {key!r}")
-        if (source == "bonafide") == (key == "spoof"):
-            raise NasError(f"{path}, line {number}: source {source!r} and key {key!r} contradict each other")
+            raise NasError(
+                f"{path}, line {number}: the key of an ASV trial is target, nontarget or spoof, not {shortened(key)!r}"
+            )
+        attack = attack_of(source, "spoof" if key == "spoof" else "bonafide")
+        if attack is None:
+            raise NasError(f"{path}, line {number}: source {shortened(source)!r} and key {key!r} contradict each other")
         scores[key].append(score_value(value, path, number))
         if key == "spoof":
-            sources.append(source)
+            sources.append(words.setdefault(attack, attack))
     for key, found in scores.items():
         if not found:
             raise NasError(f"{path}: an ASV score file needs target, nontarget and spoof trials, but has no {key} ones")

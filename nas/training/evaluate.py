@@ -1,9 +1,8 @@
-"""Evaluating a train run, or a score file from anywhere."""
+"""Evaluating a train run."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
@@ -11,7 +10,7 @@ import torch
 from nas import processes
 from nas.errors import NasError
 from nas.files import write_text
-from nas.metrics import Evaluation, Trials, evaluate_trials, read_asv_scores, read_scores, write_protocol, write_scores
+from nas.metrics import Evaluation, Trials, evaluate_trials, read_asv_scores, write_protocol, write_scores
 from nas.networks.inference import prepare_for_inference
 from nas.training.engine import start_engine
 from nas.training.inputs import open_inputs
@@ -79,26 +78,3 @@ def evaluate_run(
         write_card(run.folder, gather_card(run.folder, evaluation, network))
     run.log(f"{partition}: {len(utterances)} trials, EER {evaluation.eer:.2f} %")
     return evaluation
-
-
-def evaluate_scores(
-    scores: str | Path,
-    protocol: str | Path | None = None,
-    asv_scores: str | Path | None = None,
-    bootstrap: int | None = None,
-    higher: Literal["bonafide", "spoof"] | None = None,
-) -> Evaluation:
-    """Measure a score file.
-
-    Args:
-        scores: the file (`nas.metrics.read_scores` says which forms are read).
-        protocol: keys, attacks and speakers, where the file has none.
-        asv_scores: three-column ASV score file, for the min t-DCF.
-        bootstrap: rounds for 95 % intervals, by speaker where the protocol knows them; none by default.
-        higher: what a high score means; detected, with a warning where it is not plain, by default.
-
-    Raises:
-        NasError: bad input.
-    """
-    asv = read_asv_scores(asv_scores) if asv_scores else None
-    return evaluate_trials(read_scores(scores, protocol, higher=higher), asv, bootstrap)

@@ -1,29 +1,14 @@
-"""Reading the text files of an evaluation (scores, keys) so that every fault names the file and the line."""
+"""Words and numbers of text files (scores, keys, manifests), and how sentences name them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
 
-from nas import text_files
 from nas.errors import NasError
 
 NAMES_SHOWN = 3
 """How many trials an error names before it says how many more there are."""
-
-
-def read_text(path: str | Path, kind: str) -> str:
-    """The whole text of a file that holds some. Raises NasError as `text_files.read_text`, or where it is empty."""
-    text = text_files.read_text(path, kind)
-    if not text.strip():
-        raise NasError(f"{path}: the {kind} is empty")
-    return text
-
-
-def read_lines(path: str | Path, kind: str) -> list[tuple[int, str]]:
-    """(line number from 1, line) of every line that is not blank. Raises NasError as `read_text` does."""
-    lines = read_text(path, kind).split("\n")
-    return [(number, line) for number, line in enumerate(lines, start=1) if line.strip()]
 
 
 def score_value(text: str, path: str | Path, line: int) -> float:
@@ -44,7 +29,7 @@ def is_number(text: str) -> bool:
         float(text)
     except ValueError:
         return False
-    return True
+    return "_" not in text
 
 
 def shortened(text: str, length: int = 40) -> str:
