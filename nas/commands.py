@@ -25,3 +25,13 @@ def beside(folder: Path, ending: str) -> Path:
         place = base.with_name(f"{base.name}-{ending}-{number}")
         number += 1
     return place
+
+
+def after_search(folder: Path) -> str:
+    """What comes after a search: training what it found, as its run directory has it."""
+    return f"retrain it: {command('train', folder, '--output', beside(folder, 'train'))}"
+
+
+def after_training(folder: Path) -> str:
+    """What comes after a training."""
+    return f"score it: {command('evaluate', folder)}"

@@ -2,4 +2,23 @@
 
 from case_runner import Case
 
-CASES: dict[str, Case] = {}
+CASES: dict[str, Case] = {
+    "01_genotype_deep_expression": Case(
+        says=(r"unary\.txt: genotype: ", r"lambda\.txt: genotype: "),
+        code=2,
+        command="nas show unary.txt; nas show lambda.txt",
+    ),
+    "03_genotype_big_integer": Case(says=(r"big\.json.*: .*digits",), code=2, command="nas show big.json"),
+    "04_seed_beyond_64_bit": Case(
+        says=("seed: .*9223372036854775807", r"huge_hex\.yaml:1: .*digits"),
+        code=2,
+        command="nas search raw_pcdarts/toy seed=18446744073709551616 -o X; nas train huge_hex.yaml -o X",
+    ),
+    "06_name_half_surrogate": Case(
+        says=("half of a surrogate pair",),
+        code=2,
+        command="""nas search raw_pcdarts/toy 'name="\\ud800"' -o X""",
+    ),
+    "37_recipe_sexagesimal_float": Case(says=(r"r\.yaml:1: .*learning_rate",), code=2),
+    "38_recipe_negative_hex": Case(says=(r"r\.yaml:1: .*batch_size",), code=2),
+}

@@ -2,4 +2,73 @@
 
 from case_runner import Case
 
-CASES: dict[str, Case] = {}
+TOY = "nas search raw_pcdarts/toy data.subset='{train: 32, dev: 16, eval: 16}' search.epochs=2 -q"
+TRAIN = "nas train raw_pcdarts/toy data.subset='{train: 32, dev: 16, eval: 16}' train.epochs=1 -q"
+
+CASES: dict[str, Case] = {
+    "04_computed_primitive_works_in_place": Case(
+        says=("primitive relu_conv .* changes its input in place",),
+        code=2,
+        command="nas train raw_pcdarts/toy space=inplace --space-file inplace.py -g genotype.json -o T -q",
+    ),
+    "05_retrain_hint_forgets_the_changes": Case(
+        says=(
+            "retrain it: nas train S --output S-train",
+            r"S/recipe.yaml:  channels: 8",
+            r"T/recipe.yaml:  channels: 8",
+        ),
+        never=("T/recipe.yaml:  (channels: 4|frontend: mel)",),
+        command=f"{TOY} network.channels=8 network.frontend=linear -o S | tee said; "
+        "$(sed -n 's/^retrain it: //;s/--output .*/--output T/p' said | tail -1) -q train.epochs=1; "
+        "grep -E 'channels|frontend' S/recipe.yaml T/recipe.yaml",
+    ),
+    "06_genotype_does_not_know_its_space": Case(
+        says=(
+            r"refused 2",
+            r"it is of the search space 'redefined', not of 'raw_waveform'",
+            r"raw-pcdarts: [\d,]+ parameters",
+        ),
+        command=f"{TOY} space=redefined --space-file redefined.py -o S; {TRAIN} -g S/genotype.json -o T; "
+        f"echo refused $?; {TRAIN} space=redefined --space-file redefined.py -g S/genotype.json -o U",
+    ),
+    "08_even_kernel": Case(says=("primitive std_conv_4: the kernel must be odd",), code=2),
+    "09_huge_seed": Case(says=("seed: ", "9223372036854775807|64 bits"), code=2),
+    "10_dataclass_in_a_space_file": Case(
+        says=("genotype of epoch 2", "genotype.json"),
+        command=f"{TOY} space=settings_space --space-file settings_space.py -o S",
+    ),
+    "11_verbs_without_space_file": Case(
+        says=(r"report: T/report\.html", r"x\.wav -?\d", r"drawn: x\.png"),
+        never=("there is no search space",),
+        command=f"{TRAIN} space=mine --space-file mine.py -g S.json -o T; python tone.py; "
+        "nas report T && nas score x.wav --run T && nas explain T x.wav -o x.png --steps 2 && "
+        "nas report T --space-file mine.py",
+    ),
+    "12_genotype_as_genotypes_py_has_it": Case(
+        says=(r"(?s)(Genotype\(normal=\[\('std_conv_3', 0\).*){3}",), never=("nas: ",)
+    ),
+    "13_printed_genotype_is_not_read": Case(
+        says=(r"normal=\[\[\('std_conv_3', 0\)\], \[\('skip_connect', 2\)\]", "best epoch 1"),
+        never=("nas: ",),
+        command="nas show genotype.json --space chain --space-file chain.py > printed.txt && cat printed.txt && "
+        "nas show printed.txt --space chain --space-file chain.py && "
+        f"{TRAIN} space=chain --space-file chain.py -g printed.txt -o T",
+    ),
+    "18_computed_primitive_changes_the_length": Case(
+        says=(r"primitive conv .* makes \[B, C, T\] into \[B, C, T - 2\]", "S is not there"),
+        code=2,
+        command=f"{TOY} space=shrink --space-file shrink.py -o S; code=$?; [ -e S ] || echo S is not there; exit $code",
+    ),
+    "32_space_of_show_is_not_looked_at": Case(
+        says=(
+            "drawn: cells.svg\n",
+            "2 intermediate nodes, search space 'raw_waveform' has 4",
+            "there is no search space 'nosuch'",
+            "(?s)\n0\n.*\n2\n.*\n2\n",
+        )
+    ),
+    "33_text_with_a_byte_order_mark": Case(says=(r"(?s)(Genotype\(.*\n0\n.*){2}",), never=("nas: ",)),
+    "34_none_everywhere": Case(
+        says=("no path through the normal cell carries a signal",), code=2, command=f"{TRAIN} -g none.txt -o T"
+    ),
+}

@@ -33,9 +33,9 @@ def finetune(
     Example: nas finetune finetuning/lcnn data.root=/data/LA -w runs/lcnn -o runs/head 'train.freeze=[encoder.*]'
     """
     import nas
-    from nas.commands import command
+    from nas.commands import after_training
 
     show_log()
     result = nas.finetune(nas.load_recipe(recipe, overrides or ()), weights, output, genotype, progress=not quiet)
     print(f"best epoch {result.epoch}, dev EER {result.eer:.2f} %: {result.folder}")
-    print(f"score it: {command('evaluate', result.folder)}")
+    print(after_training(result.folder))

@@ -39,6 +39,15 @@ TRUST_IMPORTS = Annotated[
 ]
 
 
+def import_space(path: Path) -> None:
+    """Run a file as --space-file does, for scripts.
+
+    Raises:
+        NasError: there is no such file, or it fails.
+    """
+    imports.allow([path])
+
+
 def with_imports(verb: Callable[..., None]) -> Callable[..., None]:
     """The verb with --space-file and --trust-imports, which are seen to before it begins."""
     signature = inspect.signature(verb, eval_str=True)

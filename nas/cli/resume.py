@@ -21,7 +21,9 @@ def resume(
     Example: nas resume runs/search
     """
     import nas
+    from nas.commands import after_search, after_training
 
     show_log()
     result = nas.resume(run, progress=not quiet)
     typer.echo(f"finished: epoch {result.epoch} is the best, dev EER {result.eer:.2f} %: {result.folder}")
+    typer.echo((after_training if isinstance(result, nas.TrainResult) else after_search)(result.folder))

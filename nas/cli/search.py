@@ -31,7 +31,7 @@ def search(
     Example: nas search raw_pcdarts/mel_fixed data.root=/data/LA --strategy evolution --output runs/evolution
     """
     import nas
-    from nas.commands import beside, command
+    from nas.commands import after_search
     from nas.tuning.strategies import search as search_by_strategy
 
     show_log()
@@ -42,4 +42,4 @@ def search(
     print(f"genotype of {what} {result.epoch}, dev EER {result.eer:.2f} %: {result.genotype_file}")
     if changed.search.black_box.objectives and what == "trial":
         print(f"Pareto front: {result.folder / 'pareto.md'}")
-    print(f"retrain it: {command('train', result.folder, '--output', beside(result.folder, 'train'))}")
+    print(after_search(result.folder))

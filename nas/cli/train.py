@@ -37,7 +37,7 @@ def train(
     Example: nas train baselines/aasist data.root=/data/LA --output runs/aasist
     """
     import nas
-    from nas.commands import command
+    from nas.commands import after_training
     from nas.recipe_file import is_run
 
     show_log()
@@ -46,4 +46,4 @@ def train(
         genotype = Path(recipe)
     result = nas.train(changed, genotype, output, frontend, progress=not quiet)
     print(f"best epoch {result.epoch}, dev EER {result.eer:.2f} %: {result.folder}")
-    print(f"score it: {command('evaluate', result.folder)}")
+    print(after_training(result.folder))

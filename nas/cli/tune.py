@@ -34,14 +34,19 @@ def tune(
     Example: optuna-dashboard runs/tune_lcnn/study.journal
     """
     import nas
+    from nas.commands import beside, command
     from nas.tuning.tune import tune as tune_recipe
 
     show_log()
     changes = [*(overrides or ()), *([f"tune.trials={trials}"] if trials is not None else [])]
-    result = tune_recipe(
-        nas.load_recipe(recipe, changes), output, genotype, frontend, weights, storage, progress=not quiet
-    )
+    changed = nas.load_recipe(recipe, changes)
+    result = tune_recipe(changed, output, genotype, frontend, weights, storage, progress=not quiet)
     typer.echo(f"best of {result.trials} trials ({result.pruned} ended early), dev EER {result.eer:.2f} %:")
     for key, value in result.values.items():
         typer.echo(f"  {key}={value}")
-    typer.echo(f"its recipe: {result.folder / 'best.yaml'}; plots: {result.folder / 'plots'}")
+    best = result.folder / "best.yaml"
+    typer.echo(f"its recipe: {best}; plots: {result.folder / 'plots'}")
+    options = {"--genotype": genotype, "--frontend": frontend, "--weights": weights}
+    words = [word for option, path in options.items() if path is not None for word in (option, path)]
+    verb = "search" if changed.tune.of == "search" else "train" if weights is None else "finetune"
+    typer.echo(f"run it: {command(verb, best, *words, '--output', beside(result.folder, verb))}")

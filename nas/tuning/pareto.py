@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from optuna.study import Study
 from optuna.trial import TrialState
 
+from nas.commands import command
 from nas.files import write_text
 from nas.training.cost import UNITS
 from nas.tuning.encoding import Encoding
@@ -59,8 +60,8 @@ def write_front(study: Study, encoding: Encoding, objectives: Sequence[str], rec
         file = genotype.save(folder / "pareto" / f"trial_{point.trial:04d}.json")
         writer.writerow([point.trial, *point.values, file.relative_to(folder)])
         costs = " | ".join(f"{value:,.6g}" for value in point.values[1:])
-        command = f"`nas train {recipe} --genotype {file} --output DIR`"
-        lines.append(f"| {point.trial} | {point.values[0]:.2f} | {costs} | {command} |")
+        retrain = command("train", Path(recipe), "--genotype", file, "--output", folder / f"train_{point.trial:04d}")
+        lines.append(f"| {point.trial} | {point.values[0]:.2f} | {costs} | `{retrain}` |")
     write_text(folder / "pareto.csv", text.getvalue())
     write_text(folder / "pareto.md", "\n".join(lines) + "\n")
     for place, name in enumerate(objectives, start=1):
