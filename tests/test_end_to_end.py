@@ -225,6 +225,9 @@ def test_a_wheel_works_from_an_empty_folder(tmp_path: Path) -> None:
         check=True,
     )
     assert where.stdout.count(str(tmp_path / "site")) == 2
+    for name in ("experiments", "search_spaces"):  # of the user's own, which stand first on the path
+        (empty / name).mkdir()
+        (empty / name / "__init__.py").write_text("")
     run = [sys.executable, "-m", "nas", "search", TOY, "search.epochs=2", "--quiet", "-o", "out"]
     subprocess.run(run, check=True, capture_output=True, cwd=empty, env=environment, timeout=300)
     assert (empty / "out" / "genotype.json").exists()
