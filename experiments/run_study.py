@@ -309,7 +309,7 @@ class Study:
             speaker, utterance, _, attack, key = line.split()
             if key == "spoof" or speaker not in heard:
                 path = self.real / "flac" / f"{utterance}.flac"
-                rows.append((utterance, attack, int(key == "bonafide"), score(path), speaker))
+                rows.append((utterance, attack, int(key == "bonafide"), score(path).score, speaker))
         names, attacks, labels, scores, speakers = (np.array(column) for column in zip(*rows, strict=True))
         trials = Trials(utterance=names, attack=attacks, label=labels, score=scores, speaker=speakers)
         write_scores(folder / "real.txt", trials)
