@@ -17,6 +17,7 @@ def write_bytes(path: str | Path, content: bytes) -> Path:
         NasError: the folder cannot be made or written to, or the disk is full; nothing is left behind.
     """
     path = Path(path)
+    require_writable_name(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as stream:
@@ -30,6 +31,18 @@ def write_bytes(path: str | Path, content: bytes) -> Path:
 def write_text(path: str | Path, text: str) -> Path:
     """`write_bytes` of UTF-8 text."""
     return write_bytes(path, text.encode("utf-8"))
+
+
+def require_writable_name(path: Path) -> None:
+    """Refuse a path that is not text, before anything is written.
+
+    Raises:
+        NasError: it has bytes that are not UTF-8, which neither JSON nor YAML nor TensorBoard could hold.
+    """
+    try:
+        str(path).encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise NasError(f"cannot write {path}: the name is not UTF-8 text") from error
 
 
 def require_line_safe(name: str, what: str, blanks: bool = False) -> str:

@@ -186,7 +186,7 @@ def test_a_file_that_vanishes_before_it_is_decoded_is_named(corpus: Path, tmp_pa
 
 def test_a_decoder_that_dies_names_its_file(corpus: Path) -> None:
     table = read("folder_per_class", corpus)
-    fault = failing(5, throw(MemoryError("no room")), lambda path, rate: np.zeros(10, np.float32))
+    fault = failing(5, throw(MemoryError("no room")), lambda *_: np.zeros(10, np.float32))
     with (
         mock.patch("nas.data.store.decode", fault),
         pytest.raises(NasError, match=r"decoding failed \(MemoryErr"),

@@ -23,11 +23,12 @@ from nas.networks.raw_pcdarts import require_samples
 from nas.supernet.expected_cost import CostBudget, CostModel
 from nas.supernet.network import Supernet
 from nas.training.board import Board
+from nas.training.checkpoint import read_checkpoint
 from nas.training.cost import measure
 from nas.training.engine import reduce_gradients, start_engine
 from nas.training.inputs import Inputs, TrainingBatches, halve_training, open_inputs
 from nas.training.loop import Loop, parameters_of
-from nas.training.run import Run
+from nas.training.run import Run, holding, require_output
 from nas.training.scoring import Sums
 from nas.training.standing import Standing
 
@@ -95,11 +96,13 @@ def search(
     if begun is not None:
         begun.on_epoch = on_epoch
         return resume_search(begun, progress)
+    require_output(output)
     prepared = _prepare(recipe, progress)
-    run = Run.create(output, "search", recipe)
-    run.on_epoch = on_epoch
-    run.log(f"{len(prepared.halves[0])} utterances train the weights, {len(prepared.halves[1])} the architecture")
-    return _Search(run, prepared, progress).finish()
+    with holding(Path(output)):
+        run = Run.create(output, "search", recipe)
+        run.on_epoch = on_epoch
+        run.log(f"{len(prepared.halves[0])} utterances train the weights, {len(prepared.halves[1])} the architecture")
+        return _Search(run, prepared, progress).finish()
 
 
 def resume_search(run: Run, progress: bool = True) -> SearchResult:
@@ -108,7 +111,11 @@ def resume_search(run: Run, progress: bool = True) -> SearchResult:
     Raises:
         NasError: the recipe was changed, the checkpoints are damaged, or the corpus is not as it was.
     """
-    return _Search(run, _prepare(run.recipe, progress), progress).finish()
+    prepared = _prepare(run.recipe, progress)
+    with run.held():
+        if read_checkpoint(run.folder / "checkpoints") is None:
+            run.require_no_work()
+        return _Search(run, prepared, progress).finish()
 
 
 @dataclass(frozen=True)

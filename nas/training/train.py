@@ -27,7 +27,7 @@ from nas.training.checkpoint import Snapshot, read_checkpoint
 from nas.training.engine import start_engine
 from nas.training.inputs import Inputs, TrainingBatches, open_inputs, require_batch
 from nas.training.loop import Loop
-from nas.training.run import Run, read_tensors
+from nas.training.run import Run, holding, read_settings, read_tensors, require_output
 from nas.training.scoring import Sums, score_partition
 from nas.training.standing import Standing
 from nas.training.weights import freeze, hold_norms, take_weights
@@ -128,6 +128,7 @@ def train(
     if begun is not None:
         begun.on_epoch = on_epoch
         return resume_train(begun, progress)
+    require_output(output)
     file: Path | None = None
     if isinstance(genotype, str | Path):
         file = genotype_file(genotype)
@@ -138,20 +139,19 @@ def train(
     taken = load_frontend(network, recipe, file, Path(frontend) if frontend else None)
     frozen = freeze(network, recipe.train)
     inputs, batches = _open(recipe, accelerator, progress)
-    run = Run.create(output, "train", recipe)
-    run.on_epoch = on_epoch
-    if genotype is not None:
-        assert isinstance(network, RawPCDarts)
-        run.save_genotype("genotype", genotype, network.stem.frontend.state_dict() if taken else None)
-    run.log(f"{recipe.network.name}: {sum(p.numel() for p in network.parameters()):,} parameters")
-    classes = describe_classes(network, inputs)
-    for said in (classes, f"front-end taken from {taken}" if taken else None, started, frozen):
-        if said:
-            run.log(said)
-    training = _Training(run, network, accelerator, inputs, batches, progress)
-    # What the network starts from may not be there when the run is resumed, so it is kept from the first moment.
-    training.save(Standing())
-    return training.finish()
+    learnt = network.stem.frontend.state_dict() if taken and isinstance(network, RawPCDarts) else None
+    with holding(Path(output)):
+        run = Run.create(output, "train", recipe, genotype, learnt, weights)
+        run.on_epoch = on_epoch
+        run.log(f"{recipe.network.name}: {sum(p.numel() for p in network.parameters()):,} parameters")
+        classes = describe_classes(network, inputs)
+        for said in (classes, f"front-end taken from {taken}" if taken else None, started, frozen):
+            if said:
+                run.log(said)
+        training = _Training(run, network, accelerator, inputs, batches, progress)
+        # What the network starts from may not be there when the run is resumed, so it is kept from the first moment.
+        training.save(Standing())
+        return training.finish()
 
 
 def describe_classes(network: Network, inputs: Inputs) -> str:
@@ -177,11 +177,33 @@ def resume_train(run: Run, progress: bool = True) -> TrainResult:
         NasError: the recipe was changed, the checkpoints are damaged, or the corpus is not as it was.
     """
     if read_checkpoint(run.folder / "checkpoints") is None:
-        raise NasError(f"{run.folder} was stopped before its first checkpoint; remove it and start again")
+        return _begin_anew(run, progress)
     accelerator = start_engine(run.recipe)
-    network = build_network(run.recipe, _genotype_of(run))
-    freeze(network, run.recipe.train)
-    return _Training(run, network, accelerator, *_open(run.recipe, accelerator, progress), progress).finish()
+    with run.held():
+        network = build_network(run.recipe, _genotype_of(run))
+        freeze(network, run.recipe.train)
+        return _Training(run, network, accelerator, *_open(run.recipe, accelerator, progress), progress).finish()
+
+
+def _begin_anew(run: Run, progress: bool) -> TrainResult:
+    """A training that was stopped before its first checkpoint, from the start; all that it needs is in the run.
+
+    Raises:
+        NasError: the run has results, or the weights that it starts from are no longer there.
+    """
+    run.require_no_work()
+    genotype = run.folder / "genotype.json"
+    frontend = genotype.with_suffix(".frontend.safetensors")
+    weights = read_settings(run.folder)[1].get("weights")
+    return train(
+        run.recipe,
+        genotype if genotype.exists() else None,
+        run.folder,
+        frontend if frontend.exists() else None,
+        weights if isinstance(weights, str) else None,
+        progress,
+        run.on_epoch,
+    )
 
 
 def _open(recipe: Recipe, accelerator: Accelerator, progress: bool) -> tuple[Inputs, TrainingBatches]:

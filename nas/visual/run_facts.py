@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +20,7 @@ from nas.metrics.scores import Trials, read_own_scores
 from nas.recipe_file import recipe_from
 from nas.space import SearchSpace, get_space
 from nas.text_files import read_json, read_text
-from nas.training.run import read_settings
+from nas.training.run import read_history, read_settings
 from nas.visual.curves import column
 from nas.visual.film import Film, read_film
 
@@ -68,10 +66,6 @@ def gather_run(folder: str | Path) -> RunFacts:
     run_recipe = recipe_from(values)
     imports.open_imports(folder, run_recipe.imports)
     recipe = run_recipe.model_dump()
-    history: tuple[dict[str, str], ...] = ()
-    if (folder / "history.csv").exists():
-        rows = csv.DictReader(io.StringIO(read_text_of(folder, "history.csv")))
-        history = tuple({str(k): str(v or "") for k, v in row.items()} for row in rows)
     has_film = any((folder / "genotypes").glob("epoch_*.architecture.json"))
     scores = folder / "scores" / "eval.txt"
     return RunFacts(
@@ -81,7 +75,7 @@ def gather_run(folder: str | Path) -> RunFacts:
         recipe=recipe,
         recipe_text=read_text_of(folder, "recipe.yaml"),
         environment=environment,
-        history=history,
+        history=tuple(read_history(folder, strict=False)),
         genotype=Genotype.load(folder / "genotype.json") if (folder / "genotype.json").exists() else None,
         space=get_space(str(recipe.get("space", "raw_waveform"))),
         film=read_film(folder) if has_film else None,
