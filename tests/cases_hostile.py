@@ -14,11 +14,23 @@ CASES: dict[str, Case] = {
         code=2,
         command="nas search raw_pcdarts/toy seed=18446744073709551616 -o X; nas train huge_hex.yaml -o X",
     ),
+    "05_samples_beyond_memory": Case(
+        says=(r"data\.samples=999999999999999999 .* takes",),
+        code=2,
+        command="nas search raw_pcdarts/toy data.samples=999999999999999999 -o X",
+    ),
     "06_name_half_surrogate": Case(
         says=("half of a surrogate pair",),
         code=2,
         command="""nas search raw_pcdarts/toy 'name="\\ud800"' -o X""",
     ),
+    "07_manifest_long_path": Case(
+        says=(r"manifest\.csv, line 2: the path .* \(File name too long\)",),
+        code=2,
+        command="nas data inspect manifest.csv --layout manifest; "
+        "nas search raw_pcdarts/toy data.layout=manifest data.root=manifest.csv -o X",
+    ),
+    "31_flac_bomb": Case(says=(r"bomb\.flac: the audio lasts 50331\.6 s \(13\.98 h\).*limit of 3600 s",), code=2),
     "37_recipe_sexagesimal_float": Case(says=(r"r\.yaml:1: .*learning_rate",), code=2),
     "38_recipe_negative_hex": Case(says=(r"r\.yaml:1: .*batch_size",), code=2),
 }

@@ -223,3 +223,39 @@ def test_one_class_has_no_shortcuts(corpus: list[Utterance]) -> None:
     assert "a class is missing" in report.text()
     with pytest.raises(NasError, match="no utterances to inspect"):
         inspect([])
+
+
+def save_rows(folder: Path, waveforms: dict[str, np.ndarray]) -> list[Utterance]:
+    rows = []
+    for number, (name, waveform) in enumerate(waveforms.items()):
+        path = folder / f"{number}.wav"
+        soundfile.write(path, waveform, RATE)
+        key = ("bonafide", "spoof")[number % 2]
+        rows.append(
+            Utterance(path, name, f"s\x1b[2J{number}", "-" if key == "bonafide" else "A\x1b]0;x\x07", key, "dev")
+        )
+    return rows
+
+
+def test_silence_and_cancelling_channels_are_faults(tmp_path: Path) -> None:
+    noise = speech_like(np.random.default_rng(0))
+    waveforms = {"a": noise, "b": np.zeros_like(noise), "c": np.stack([noise, -noise], axis=1)}
+    report = inspect(save_rows(tmp_path, waveforms), progress=False)
+    assert [row.utterance for row in report.silent] == ["b"]
+    assert [row.utterance for row in report.cancelled] == ["c"]
+    assert "files of digital silence: 1; files whose channels cancel each other: 1" in report.text()
+
+
+def test_names_of_a_corpus_reach_the_terminal_escaped(tmp_path: Path) -> None:
+    noise = speech_like(np.random.default_rng(0))
+    rows = save_rows(tmp_path, {f"{number}\x1b[31m\rred": noise for number in range(4)})
+    moved = Utterance(rows[0].path, "x", rows[1].speaker, "-", "bonafide", "train")
+    text = inspect([*rows, moved], progress=False).text()
+    assert all(line.isprintable() for line in text.split("\n"))
+    assert "\\x1b[31m\\rred" in text
+
+
+def test_a_corpus_without_a_readable_file_is_one_sentence(tmp_path: Path) -> None:
+    rows = save_rows(tmp_path, {"a": speech_like(np.random.default_rng(0), 2.0)})
+    with pytest.raises(NasError, match=r"none of the 1 audio files is readable: .*0\.wav: the audio lasts 2\.0 s"):
+        inspect(rows, progress=False, longest_seconds=1)

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from nas.cli.options import Quiet
+
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 
 
@@ -19,8 +21,11 @@ def data() -> None:
 def inspect(
     root: Annotated[Path, typer.Argument(help="Folder of the corpus, or the CSV file of a manifest.")],
     layout: Annotated[str, typer.Option(help="How it is laid out (`nas data layouts` lists them).")] = "manifest",
-    workers: Annotated[int | None, typer.Option(help="Processes; one per core by default.")] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")] = False,
+    workers: Annotated[int | None, typer.Option(help="Threads; one per core by default.")] = None,
+    longest: Annotated[
+        float | None, typer.Option(help="Longest file that is decoded; 3600 by default.", metavar="SECONDS")
+    ] = None,
+    quiet: Quiet = False,
 ) -> None:
     """Counts, durations, rates, damaged files, speakers in two partitions, duplicates, and the shortcut report.
 
@@ -29,10 +34,12 @@ def inspect(
 
     Example: nas data inspect /data/LA --layout asvspoof2019_la
     """
+    from nas.data.decode import LONGEST_SECONDS
     from nas.data.inspect import inspect as inspect_utterances
     from nas.data.readers import read
 
-    typer.echo(inspect_utterances(read(layout, root), workers, progress=not quiet).text())
+    limit = LONGEST_SECONDS if longest is None else longest
+    typer.echo(inspect_utterances(read(layout, root), workers, progress=not quiet, longest_seconds=limit).text())
 
 
 @app.command()

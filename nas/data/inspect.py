@@ -16,7 +16,7 @@ from nas.data.cues import Cues, measure
 from nas.data.decode import LONGEST_SECONDS, SAMPLE_RATE, read_audio, resample
 from nas.data.shortcuts import SUSPECT, Shortcuts, find_shortcuts
 from nas.data.utterance import KEYS, PARTITIONS, Utterance
-from nas.errors import NasError
+from nas.errors import NasError, printable
 from nas.progress import progress_bar
 
 _SHOWN = 5
@@ -30,6 +30,8 @@ class Measured:
     format: str
     cues: Cues
     digest: bytes
+    silent: bool
+    cancelled: bool
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,8 @@ class Report:
         duplicates: groups of utterances with the same samples.
         shortcuts: None where a class is missing.
         decoded_elsewhere: files that libsndfile refused and miniaudio decoded.
+        silent: utterances of digital silence.
+        cancelled: utterances whose channels cancel each other in their mean, so that the first one is taken.
     """
 
     counts: dict[tuple[str, str, str], int]
@@ -57,6 +61,8 @@ class Report:
     duplicates: tuple[tuple[Utterance, ...], ...]
     shortcuts: Shortcuts | None
     decoded_elsewhere: int
+    silent: tuple[Utterance, ...] = ()
+    cancelled: tuple[Utterance, ...] = ()
 
     @property
     def faults(self) -> tuple[str, ...]:
@@ -64,6 +70,10 @@ class Report:
         faults = []
         if self.unreadable:
             faults.append(f"unreadable files: {len(self.unreadable)}")
+        if self.silent:
+            faults.append(f"files of digital silence: {len(self.silent)}")
+        if self.cancelled:
+            faults.append(f"files whose channels cancel each other: {len(self.cancelled)}")
         if self.speakers_across:
             faults.append(f"speakers in more than one partition: {len(self.speakers_across)}")
         if self.duplicates:
@@ -84,7 +94,7 @@ class Report:
             for key in KEYS:
                 own = {attack: n for (p, k, attack), n in sorted(self.counts.items()) if (p, k) == (partition, key)}
                 if own:
-                    attacks = ", ".join(f"{attack} {n}" for attack, n in own.items() if attack != "-")
+                    attacks = ", ".join(f"{printable(attack)} {n}" for attack, n in own.items() if attack != "-")
                     speakers = self.speakers.get((partition, key), 0)
                     head = f"{partition:<10} {key:<9} {sum(own.values()):>10} {speakers:>9}  "
                     lines += textwrap.wrap(head + attacks, 100, subsequent_indent=" " * len(head)) or [head]
@@ -107,14 +117,19 @@ class Report:
     def _examples(self) -> str:
         parts = [
             ("Unreadable", [reason for _, reason in self.unreadable]),
+            ("Digital silence", [printable(str(row.path)) for row in self.silent]),
+            (
+                "Channels that cancel each other in their mean (the first one is taken)",
+                [printable(str(row.path)) for row in self.cancelled],
+            ),
             (
                 "Speakers in more than one partition",
-                [f"{speaker}: {', '.join(where)}" for speaker, where in self.speakers_across.items()],
+                [f"{printable(speaker)}: {', '.join(where)}" for speaker, where in self.speakers_across.items()],
             ),
             (
                 "The same audio",
                 [
-                    ", ".join(f"{row.utterance} ({row.partition}, {row.key})" for row in group[:_SHOWN])
+                    ", ".join(f"{printable(row.utterance)} ({row.partition}, {row.key})" for row in group[:_SHOWN])
                     + (", ..." if len(group) > _SHOWN else "")
                     for group in self.duplicates
                 ],
@@ -136,7 +151,7 @@ class Report:
         ]
         for cue in self.shortcuts.cues:
             mark = "  <- shortcut" if cue.found else ""
-            worst = f"{cue.worst_attack} {100 * cue.worst_eer:.1f} %" if cue.worst_attack != "-" else "-"
+            worst = f"{printable(cue.worst_attack)} {100 * cue.worst_eer:.1f} %" if cue.worst_attack != "-" else "-"
             lines.append(
                 f"{cue.name:<17} {cue.bonafide:>10.2f} {cue.spoof:>10.2f} {cue.unit:<3} {100 * cue.eer:>5.1f} % "
                 f"{cue.area:>6.3f}  {worst}{mark}"
@@ -178,7 +193,13 @@ def inspect(
         waveform = resample(audio.waveform, audio.rate, SAMPLE_RATE)
         digest = hashlib.blake2b(np.rint(waveform * 32768).astype(np.int32).tobytes(), digest_size=16).digest()
         channels = "1 channel" if audio.channels == 1 else f"{audio.channels} channels"
-        return Measured(f"{audio.codec}, {audio.rate} Hz, {channels}", measure(waveform), digest)
+        return Measured(
+            f"{audio.codec}, {audio.rate} Hz, {channels}",
+            measure(waveform),
+            digest,
+            not audio.waveform.any(),
+            audio.cancelled,
+        )
 
     with ThreadPoolExecutor(workers or os.cpu_count() or 1) as pool:
         looks = pool.map(look, utterances)
@@ -198,6 +219,8 @@ def inspect(
         duplicates=_duplicates(readable),
         shortcuts=_shortcuts(readable),
         decoded_elsewhere=len(elsewhere),
+        silent=tuple(row for row, seen in readable if seen.silent),
+        cancelled=tuple(row for row, seen in readable if seen.cancelled),
     )
 
 

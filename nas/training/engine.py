@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from nas import processes
 from nas.config import Recipe
 from nas.errors import NasError
+from nas.training.memory import require_memory
 
 _PRECISION = {"auto": "no", "float32": "no", "bf16": "bf16", "fp16": "fp16"}
 """Accelerate's names. Auto stays float32: a search in bf16 has found other genotypes (docs/folded-supernet.md)."""
@@ -27,9 +28,10 @@ def start_engine(recipe: Recipe) -> Accelerator:
     All processes draw the same random numbers: the filters that are masked are those of the whole step.
 
     Raises:
-        NasError: a GPU is asked for and there is none.
+        NasError: a GPU is asked for and there is none, or a size in the recipe is beyond all memory.
     """
     config = recipe.engine
+    require_memory(recipe)
     if config.device == "cuda" and not torch.cuda.is_available():
         raise NasError("engine.device is cuda, but PyTorch finds no GPU here; use auto or cpu")
     on_cpu = config.device == "cpu" or not torch.cuda.is_available()

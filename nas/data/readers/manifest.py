@@ -46,7 +46,12 @@ def manifest(
         if partitions and utterance.partition not in partitions:
             continue
         total += 1
-        if utterance.path.is_file():
+        try:
+            there = utterance.path.is_file()
+        except OSError as error:  # a name too long for the file system
+            name = f"{row['path'][:40]}..." if len(row["path"]) > 40 else row["path"]
+            raise NasError(f"{path}, line {line}: the path {name!r} is no path ({error.strerror or error})") from None
+        if there:
             yield utterance
         else:
             absent.append(row["path"])
