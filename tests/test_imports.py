@@ -11,6 +11,7 @@ import yaml
 from nas import imports
 from nas.commands import beside, command
 from nas.config import Recipe
+from nas.data.readers.registry import _READERS
 from nas.errors import NasError
 from nas.recipe_file import load_recipe
 from nas.space import get_space
@@ -209,3 +210,18 @@ def test_commands_can_be_typed() -> None:
     Path("here-train").mkdir()
     assert beside(Path("here"), "train") == Path("here-train-2")
     assert beside(Path("."), "train") == Path.cwd().with_name("work-train")
+
+
+def test_a_layout_of_ones_own_is_known_to_what_opens_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    from nas.data.readers import layouts
+
+    Path("lay.py").write_text(
+        "from nas.data.readers import reader\n\n\n@reader('lay_of_mine')\ndef read(*_): return ()\n"
+    )
+    run = Run.create("run", "train", load_recipe("raw_pcdarts/toy", ["imports=[lay.py]", "data.layout=lay_of_mine"]))
+    assert "lay_of_mine" in layouts()
+    monkeypatch.delitem(_READERS, "lay_of_mine")
+    elsewhere(monkeypatch)
+    Run.open(run.folder)
+    assert "lay_of_mine" in layouts()
+    monkeypatch.delitem(_READERS, "lay_of_mine")
