@@ -31,7 +31,6 @@ import torch
 import nas
 from nas.errors import NasError
 from nas.files import write_text
-from nas.genotype import KINDS
 from nas.metrics import Bootstrap, Trials, eer, evaluate_trials, write_scores
 from nas.metrics.scores import read_own_scores, same_trials
 from nas.networks.benchmark import measure_scoring
@@ -295,7 +294,10 @@ class Study:
     def operations(self, searches: list[str]) -> dict[str, Any]:
         """Share of kept operations without weights in each cell kind after every epoch of every search."""
         films = {name: read_film(self.output / name) for name in searches}
-        return {name: {kind: film.parameter_free(kind).tolist() for kind in KINDS} for name, film in films.items()}
+        return {
+            name: {kind: film.parameter_free(kind).tolist() for kind in film.space.types}
+            for name, film in films.items()
+        }
 
     def score_real(self, folder: Path, system: str) -> dict[str, Any]:
         """Real spoofs against bona fide speech of speakers that training has not heard."""

@@ -11,6 +11,8 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
+from nas.errors import NasError
+
 Positive = Annotated[int, Field(gt=0)]
 NotNegative = Annotated[int, Field(ge=0)]
 Seed = Annotated[int, Field(ge=0, le=2**63 - 1)]
@@ -60,7 +62,10 @@ class Data(Section):
     """ASV scores of the development set (SOURCE KEY SCORE a line); TensorBoard then shows its min t-DCF as well."""
 
 
-class RawPCDartsNetwork(Section):
+FrontendKind = Literal["mel", "inverse-mel", "linear", "conv0"]
+
+
+class SearchedNetwork(Section):
     """The network around the cells: the same in search and training (no depth gap, Section 3.2)."""
 
     name: Literal["raw-pcdarts"] = "raw-pcdarts"
@@ -69,7 +74,7 @@ class RawPCDartsNetwork(Section):
     cells: Positive = 8
     gru_hidden: Positive = 1024
     gru_layers: Positive = 3
-    frontend: Literal["mel", "inverse-mel", "linear", "conv0"] = "mel"
+    frontend: FrontendKind = "mel"
     learnable: bool = False
     """Whether the search trains the front-end; training from scratch then keeps it at what the search learnt."""
     kernel: Annotated[int, Field(ge=4)] = 128
@@ -90,9 +95,9 @@ def _network_kind(value: Any) -> str:
     return "raw-pcdarts" if name == "raw-pcdarts" else "other"
 
 
-NETWORK_TAGS = {"raw-pcdarts": RawPCDartsNetwork, "other": OtherNetwork}
+NETWORK_TAGS = {"raw-pcdarts": SearchedNetwork, "other": OtherNetwork}
 Network = Annotated[
-    Annotated[RawPCDartsNetwork, Tag("raw-pcdarts")] | Annotated[OtherNetwork, Tag("other")],
+    Annotated[SearchedNetwork, Tag("raw-pcdarts")] | Annotated[OtherNetwork, Tag("other")],
     Discriminator(_network_kind),
 ]
 
@@ -279,7 +284,7 @@ class Recipe(Section):
     """Python files and modules of one's own that are run before anything else: they register what the recipe names."""
     space: str = "raw_waveform"
     data: Data = Data()
-    network: Network = RawPCDartsNetwork()
+    network: Network = SearchedNetwork()
     supernet: Supernet = Supernet()
     search: Search = Search()
     train: Train = Train()
@@ -287,9 +292,19 @@ class Recipe(Section):
     engine: Engine = Engine()
 
     @property
-    def searched(self) -> bool:
-        """Whether its network is built from a genotype."""
-        return isinstance(self.network, RawPCDartsNetwork)
+    def searched(self) -> SearchedNetwork | None:
+        """The network around searched cells; None for a hand-made network."""
+        return self.network if isinstance(self.network, SearchedNetwork) else None
+
+    def require_searched(self) -> SearchedNetwork:
+        """The network around searched cells.
+
+        Raises:
+            NasError: the network is hand-made.
+        """
+        if self.searched is None:
+            raise NasError(f"network.name: {self.network.name!r} has no cells to search; leave it out for one that has")
+        return self.searched
 
     def to_yaml(self) -> str:
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)

@@ -1,7 +1,7 @@
 """What the network of a genotype costs, stated part by part without building it (Radosavovic et al. 2020, pycls).
 
 Every primitive states its own complexity beside its construction in `nas.space`; here stand the parts around them. The
-parts are those of `nas.networks.raw_pcdarts`, in the same order. `nas.networks.cost.measure_cost` counts a network that
+parts are those of `nas.cells.network`, in the same order. `nas.networks.cost.measure_cost` counts a network that
 is built; both agree exactly.
 """
 
@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from nas.errors import NasError
+from nas.cells.skeleton import CellPlan, Skeleton
+from nas.config import SearchedNetwork
 from nas.frontends.sinc import PADDING, SAMPLE_RATE, SURPLUS_FILTERS
-from nas.genotype import FIRST_NODE, Cell, Genotype
-from nas.networks.raw_pcdarts import CellPlan, FrontendKind, plan_cells
+from nas.genotype import FIRST_NODE, Cell, Genotype, Nodes
 from nas.space import SearchSpace, get_space
 
 CLASSES = 2
@@ -52,6 +52,8 @@ class PartCost:
         activations: values that convolutions and recurrent layers put out.
         receptive_field: samples that one frame of its output sees; None where it sees all before (recurrent layers).
         views: of a cell, what a frame of its two inputs (at the cell's length) and of its nodes sees.
+        cell_type: of a cell, its type.
+        widens: whether it is a cell that widens the network.
     """
 
     name: str
@@ -62,6 +64,8 @@ class PartCost:
     activations: int
     receptive_field: int | None
     views: tuple[View, ...] = ()
+    cell_type: str = ""
+    widens: bool = False
 
 
 @dataclass(frozen=True)
@@ -110,24 +114,18 @@ class GenotypeCost:
 
 
 def genotype_cost(
-    genotype: Genotype,
-    space: SearchSpace | str = "raw_waveform",
-    channels: int = 64,
-    cells: int = 8,
-    gru_hidden: int = 1024,
-    gru_layers: int = 3,
-    frontend: FrontendKind = "mel",
-    kernel: int = 128,
-    samples: int = 64_000,
+    genotype: Genotype, space: SearchSpace | str, network: SearchedNetwork, samples: int = 64_000
 ) -> GenotypeCost:
-    """Cost of `RawPCDarts` with the same arguments on one utterance of `samples` samples.
+    """Cost of `nas.cells.derived.DerivedNetwork` with the same arguments on one utterance of `samples` samples.
 
     Raises:
         NasError: the genotype does not belong to the space, or the utterance is too short for the cells.
     """
     space = get_space(space) if isinstance(space, str) else space
     genotype.validate(space)
-    parts, view, frames = _stem_cost(frontend, channels, kernel, samples)
+    skeleton, channels = Skeleton.of(space, network), network.channels
+    skeleton.require_samples(samples)
+    parts, view, frames = _stem_cost(network, samples)
     views, lengths = (view, view.strided(1, 1, 2)), (frames, (frames + 1) // 2)
     parts.append(
         PartCost(
@@ -140,25 +138,20 @@ def genotype_cost(
             views[1].samples,
         )
     )
-    if frames < 2 ** (cells + 1):
-        raise NasError(f"{samples} samples are too short for {cells} cells: at least {3 * 2 ** (cells + 1) + 124}")
-    concatenated = {False: len(genotype.normal_concat), True: len(genotype.expand_concat)}
-    plans = plan_cells(channels, cells, concatenated)
+    plans = skeleton.plans({name: len(cell.concat) for name, cell in genotype.cells.items()})
     width = channels
     for number, plan in enumerate(plans):
-        kind = "expand" if plan.expand else "normal"
-        nodes: Cell = getattr(genotype, kind)
-        concat: tuple[int, ...] = getattr(genotype, f"{kind}_concat")
-        part, view = _cell_cost(f"cell {number} ({kind})", space, nodes, concat, plan, views, lengths)
+        part, view = _cell_cost(number, space, genotype.cells[plan.type], plan, views, lengths)
         parts.append(part)
         views, lengths, width = (views[1], view), (lengths[1], part.frames), part.channels
-    parts += _head_cost(width, lengths[1], gru_hidden, gru_layers)
+    parts += _head_cost(width, lengths[1], network.gru_hidden, network.gru_layers)
     return GenotypeCost(tuple(parts), samples)
 
 
-def _stem_cost(frontend: str, channels: int, kernel: int, samples: int) -> tuple[list[PartCost], View, int]:
+def _stem_cost(network: SearchedNetwork, samples: int) -> tuple[list[PartCost], View, int]:
     """Front-end, then max-pool 3 with batch normalisation."""
-    if frontend == "conv0":
+    channels, kernel = network.channels, network.kernel
+    if network.frontend == "conv0":
         taps, weights = kernel, channels * kernel + channels
     else:
         # The published layer holds two values for each of its filters, four more than it uses.
@@ -172,10 +165,9 @@ def _stem_cost(frontend: str, channels: int, kernel: int, samples: int) -> tuple
 
 
 def _cell_cost(
-    name: str,
+    number: int,
     space: SearchSpace,
-    nodes: Cell,
-    concat: tuple[int, ...],
+    cell: Cell,
     plan: CellPlan,
     views: tuple[View, View],
     lengths: tuple[int, int],
@@ -188,7 +180,7 @@ def _cell_cost(
     macs = (2 * inputs[0] + inputs[1]) * frames
     activations = 3 * channels * frames
     states = [views[0].strided(0, 1, 2), views[1]]
-    for edges in nodes:
+    for edges in cell.nodes:
         seen: View | None = None
         for edge in edges:
             cost = space.primitive(edge.primitive).complexity(channels, frames)
@@ -199,12 +191,13 @@ def _cell_cost(
             seen = read if seen is None else seen.joined(read)
         assert seen is not None  # a genotype has no node without edges
         states.append(seen)
-    view = states[concat[0]]
-    for node in concat[1:]:
+    view = states[cell.concat[0]]
+    for node in cell.concat[1:]:
         view = view.joined(states[node])
     view = view.strided(0, 1, 2)
-    shape = (len(concat) * channels, frames // 2)
-    part = PartCost(name, *shape, parameters, macs, activations, view.samples, tuple(states))
+    shape = (len(cell.concat) * channels, frames // 2)
+    name = f"cell {number} ({plan.type})"
+    part = PartCost(name, *shape, parameters, macs, activations, view.samples, tuple(states), plan.type, plan.widens)
     return part, view
 
 
@@ -219,7 +212,7 @@ def _head_cost(channels: int, frames: int, hidden: int, layers: int) -> list[Par
     return [recurrent, connected, output]
 
 
-def longest_path(nodes: Cell, space: SearchSpace) -> int:
+def longest_path(nodes: Nodes, space: SearchSpace) -> int:
     """Most operations with weights that a signal passes one after the other inside a cell."""
     depth = [0] * FIRST_NODE
     for edges in nodes:

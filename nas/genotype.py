@@ -1,13 +1,15 @@
 """The genotype: what a search finds, as text that people keep, compare and publish.
 
-A genotype says, for each intermediate node of the normal and of the expand cell, which primitives it applies to which
-earlier nodes. Node 0 and 1 are the outputs of the two cells before; the first intermediate node is 2.
+A genotype has a cell for each cell type of its search space, and says for each intermediate node of a cell which
+primitives it applies to which earlier nodes. Node 0 and 1 are the outputs of the two cells before; the first
+intermediate node is 2.
 """
 
 from __future__ import annotations
 
 import json
 import random
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,11 +17,11 @@ from typing import Any, NamedTuple
 from nas.errors import NasError
 from nas.files import write_text
 from nas.genotype_text import EXAMPLE, FLAT_INPUTS, choose_genotype, find_genotypes, read_published, write_published
-from nas.space import SearchSpace, SpaceMark, Zero
+from nas.space import RAW_CELLS, SearchSpace, SpaceMark, Zero, nearest
 from nas.text_files import parse_json_or_yaml, read_text
 
-KINDS = ("normal", "expand")
-"""The kinds of cell."""
+PUBLISHED_SECOND = "reduce"
+"""What the published text calls the second of two cell types, after its ancestor in DARTS."""
 
 
 class Edge(NamedTuple):
@@ -29,7 +31,7 @@ class Edge(NamedTuple):
     source: int
 
 
-Cell = tuple[tuple[Edge, ...], ...]
+Nodes = tuple[tuple[Edge, ...], ...]
 """For each intermediate node its kept edges."""
 
 LARGEST_GENOTYPE = 16 * 2**20
@@ -40,56 +42,72 @@ MOST_NODES = 1000
 
 
 @dataclass(frozen=True)
-class Genotype:
-    """Normal and expand cell of an architecture, with the nodes that each cell's output concatenates.
+class Cell:
+    """For each intermediate node its kept edges, and the nodes that the output concatenates (by default all)."""
 
-    The published text calls the expand cell "reduce" (its ancestor in DARTS); both names are read.
+    nodes: Nodes
+    concat: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.concat:
+            object.__setattr__(self, "concat", tuple(range(FIRST_NODE, FIRST_NODE + len(self.nodes))))
+
+    @property
+    def edges(self) -> tuple[Edge, ...]:
+        """All kept edges, node by node."""
+        return tuple(edge for edges in self.nodes for edge in edges)
+
+
+@dataclass(frozen=True)
+class Genotype:
+    """A cell for each cell type, by the name of the type; never changed after it is made.
 
     Attributes:
         mark: the search space that it is of, where it is known; the published text has no place for it. It has no part
             in whether two genotypes are equal.
 
     Raises:
-        NasError: an edge that comes from the node itself or a later one, a node without edges, a concatenation of
-            nodes that do not exist.
+        NasError: no cell, an edge that comes from the node itself or a later one, a node without edges, a concatenation
+            of nodes that do not exist.
     """
 
-    normal: Cell
-    expand: Cell
-    normal_concat: tuple[int, ...] = ()
-    expand_concat: tuple[int, ...] = ()
+    cells: Mapping[str, Cell]
     mark: SpaceMark | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
-        for kind in KINDS:
-            nodes = getattr(self, kind)
-            if not nodes:
-                raise NasError(f"genotype: the {kind} cell has no nodes")
-            last = FIRST_NODE + len(nodes) - 1
-            for node, edges in enumerate(nodes, start=FIRST_NODE):
+        object.__setattr__(self, "cells", dict(self.cells))
+        if not self.cells:
+            raise NasError("genotype: it has no cells")
+        for name, cell in self.cells.items():
+            if not cell.nodes:
+                raise NasError(f"genotype: the {name} cell has no nodes")
+            last = FIRST_NODE + len(cell.nodes) - 1
+            for node, edges in enumerate(cell.nodes, start=FIRST_NODE):
                 if not edges:
-                    raise NasError(f"genotype: node {node} of the {kind} cell has no input")
+                    raise NasError(f"genotype: node {node} of the {name} cell has no input")
                 for edge in edges:
                     if not 0 <= edge.source < node:
                         raise NasError(
-                            f"genotype: {edge.primitive!r} into node {node} of the {kind} cell comes from node "
+                            f"genotype: {edge.primitive!r} into node {node} of the {name} cell comes from node "
                             f"{edge.source}; an edge comes from an earlier node, 0 to {node - 1}"
                         )
-            concat = getattr(self, f"{kind}_concat") or tuple(range(FIRST_NODE, last + 1))
-            if not all(FIRST_NODE <= node <= last for node in concat) or len(set(concat)) != len(concat):
+            if not all(FIRST_NODE <= node <= last for node in cell.concat) or len(set(cell.concat)) != len(cell.concat):
                 raise NasError(
-                    f"genotype: the {kind} cell concatenates nodes {list(concat)}; its intermediate nodes are "
+                    f"genotype: the {name} cell concatenates nodes {list(cell.concat)}; its intermediate nodes are "
                     f"{FIRST_NODE} to {last}"
                 )
-            object.__setattr__(self, f"{kind}_concat", concat)
+
+    def __hash__(self) -> int:
+        return hash(frozenset(self.cells.items()))
 
     @classmethod
-    def parse(cls, text: str, name: str | None = None) -> Genotype:
+    def parse(cls, text: str, name: str | None = None, space: SearchSpace | None = None) -> Genotype:
         """Read JSON, YAML, or the published `Genotype(normal=[('dil_conv_5', 1), ...], ...)`; nothing is evaluated.
 
         Args:
             text: of the published form also a file of assignments (genotypes.py) or of log lines.
             name: which of several in such a text: the name that it is assigned to, or its number from 1.
+            space: whose second cell type the published name `reduce` stands for; None: as in Raw PC-DARTS.
 
         Raises:
             NasError: the text is none of these, holds several, or is not a genotype.
@@ -98,14 +116,14 @@ class Genotype:
         if not text:
             raise NasError("genotype: the text is empty")
         if found := find_genotypes(text):
-            return cls._from_fields(read_published(choose_genotype(found, name).text))
+            return cls._from_fields(read_published(choose_genotype(found, name).text), space)
         if name is not None:
             raise NasError(f"genotype: the text holds none called {name!r}")
-        return cls._from_fields(parse_json_or_yaml(text, "genotype"))
+        return cls._from_fields(parse_json_or_yaml(text, "genotype"), space)
 
     @classmethod
-    def load(cls, path: str | Path) -> Genotype:
-        """Read a genotype file of any of the three forms.
+    def load(cls, path: str | Path, space: SearchSpace | None = None) -> Genotype:
+        """Read a genotype file of any of the three forms; `space` as of `parse`.
 
         Args:
             path: the file, FILE:NAME for one of several in it, or a run directory for its genotype.json.
@@ -119,7 +137,7 @@ class Genotype:
             file, name = (Path(before), after) if Path(before).is_file() else (file, None)
         text = read_text(file, "genotype file", LARGEST_GENOTYPE)
         try:
-            return cls.parse(text, name)
+            return cls.parse(text, name, space)
         except NasError as error:
             raise NasError(f"{file}: {error}") from error
 
@@ -130,64 +148,71 @@ class Genotype:
         topology = space.topology
 
         def cell() -> Cell:
-            return tuple(
-                tuple(Edge(chance.choice(names), source) for source in chance.sample(range(node), topology.kept_inputs))
-                for node in range(FIRST_NODE, FIRST_NODE + topology.intermediate)
+            return Cell(
+                tuple(
+                    tuple(
+                        Edge(chance.choice(names), source)
+                        for source in chance.sample(range(node), topology.kept_inputs)
+                    )
+                    for node in range(FIRST_NODE, FIRST_NODE + topology.intermediate)
+                )
             )
 
-        return cls(normal=cell(), expand=cell())
+        return cls({name: cell() for name in space.types})
 
     @classmethod
-    def _from_fields(cls, fields: Any) -> Genotype:
+    def _from_fields(cls, fields: Any, space: SearchSpace | None) -> Genotype:
+        types = tuple(cell_type.name for cell_type in (space.cell_types if space else RAW_CELLS))
         if not isinstance(fields, dict):
-            raise NasError(f"genotype: expected the keys normal and expand, or the published text {EXAMPLE}")
-        fields = {str(key).replace("reduce", "expand"): value for key, value in fields.items()}
-        surplus = sorted(set(fields) - {"normal", "expand", "normal_concat", "expand_concat", "space"})
-        if surplus:
-            raise NasError(f"genotype: unknown key {surplus[0]!r}; valid are normal, expand and their _concat")
-        missing = [key for key in KINDS if key not in fields]
-        if missing:
-            raise NasError(f"genotype: the {missing[0]} cell is missing")
-        return cls(
-            normal=_cell(fields["normal"], "normal"),
-            expand=_cell(fields["expand"], "expand"),
-            normal_concat=_concat(fields.get("normal_concat"), "normal"),
-            expand_concat=_concat(fields.get("expand_concat"), "expand"),
-            mark=_mark(fields.get("space")),
-        )
+            raise NasError(f"genotype: expected the keys {' and '.join(types)}, or the published text {EXAMPLE}")
+        fields = {str(key): value for key, value in fields.items()}
+        mark = _mark(fields.pop("space", None))
+        if PUBLISHED_SECOND not in types and len(types) > 1:
+            fields = {_ours(key, types[1]): value for key, value in fields.items()}
+        concats = {key.removesuffix("_concat"): fields.pop(key) for key in list(fields) if key.endswith("_concat")}
+        for key, value in fields.items():
+            if not isinstance(value, list | tuple) and key not in types:
+                raise NasError(f"genotype: unknown key {key!r}; valid are the names of cells and their _concat")
+        if stray := sorted(set(concats) - set(fields)):
+            raise NasError(f"genotype: the {stray[0]} cell is missing, whose {stray[0]}_concat is given")
+        cells = {key: Cell(_nodes(value, key), _concat(concats.get(key), key)) for key, value in fields.items()}
+        return cls(cells, mark)
 
     @property
     def primitive_names(self) -> tuple[str, ...]:
         """The primitives that it uses, each once, in alphabetical order."""
-        cells: list[Cell] = [getattr(self, kind) for kind in KINDS]
-        return tuple(sorted({edge.primitive for nodes in cells for edges in nodes for edge in edges}))
+        return tuple(sorted({edge.primitive for cell in self.cells.values() for edge in cell.edges}))
 
     def validate(self, space: SearchSpace) -> Genotype:
         """The genotype as one of the space: with its mark, if the space can build it.
 
         Raises:
-            NasError: it was found in another space, or in one of this name whose primitives were other ones; an unknown
-                primitive (the nearest is named); another number of nodes than the space has; or a cell without a path
-                from its inputs to its output.
+            NasError: it was found in another space, or in one of this name whose primitives were other ones; a cell
+                type that is missing or unknown; an unknown primitive (the nearest is named); another number of nodes
+                than the space has; or a cell without a path from its inputs to its output.
         """
         if self.mark is not None and self.mark.name != space.name:
             raise NasError(
                 f"genotype: it is of the search space {self.mark.name!r}, not of {space.name!r}: equal names of "
                 "primitives can mean other operations there"
             )
-        for kind in KINDS:
-            nodes: Cell = getattr(self, kind)
-            if len(nodes) != space.topology.intermediate:
+        for name in self.cells:
+            if name not in space.types:
+                raise NasError(f"genotype: search space {space.name!r} has no {name} cell{nearest(name, space.types)}")
+        for name in space.types:
+            if name not in self.cells:
+                raise NasError(f"genotype: the {name} cell is missing")
+        for name, cell in self.cells.items():
+            if len(cell.nodes) != space.topology.intermediate:
                 raise NasError(
-                    f"genotype: the {kind} cell has {len(nodes)} intermediate nodes, search space {space.name!r} "
+                    f"genotype: the {name} cell has {len(cell.nodes)} intermediate nodes, search space {space.name!r} "
                     f"has {space.topology.intermediate}"
                 )
-            for edges in nodes:
-                for edge in edges:
-                    space.primitive(edge.primitive)
-            if not _carries_signal(nodes, getattr(self, f"{kind}_concat"), space):
+            for edge in cell.edges:
+                space.primitive(edge.primitive)
+            if not _carries_signal(cell, space):
                 raise NasError(
-                    f"genotype: no path through the {kind} cell carries a signal, every one has a {_zeros(space)} in "
+                    f"genotype: no path through the {name} cell carries a signal, every one has a {_zeros(space)} in "
                     "it, so the scores would not depend on the audio"
                 )
         mark = space.mark(self.primitive_names)
@@ -201,9 +226,9 @@ class Genotype:
     def to_json(self) -> str:
         """JSON with one line a node."""
         rows = [] if self.mark is None else [f'  "space": {json.dumps(self.mark.to_values())}']
-        for kind in KINDS:
-            nodes = ",\n    ".join(json.dumps([list(edge) for edge in edges]) for edges in getattr(self, kind))
-            rows.append(f'  "{kind}": [\n    {nodes}\n  ],\n  "{kind}_concat": {list(getattr(self, f"{kind}_concat"))}')
+        for name, cell in self.cells.items():
+            nodes = ",\n    ".join(json.dumps([list(edge) for edge in edges]) for edges in cell.nodes)
+            rows.append(f'  "{name}": [\n    {nodes}\n  ],\n  "{name}_concat": {list(cell.concat)}')
         return "{\n" + ",\n".join(rows) + "\n}\n"
 
     def save(self, path: str | Path) -> Path:
@@ -212,8 +237,10 @@ class Genotype:
 
     def __str__(self) -> str:
         """The published text form, e.g. `Genotype(normal=[('dil_conv_5', 1), ...], normal_concat=range(2, 6), ...)`."""
+        names = tuple(self.cells)
+        published = (names[0], PUBLISHED_SECOND) if len(names) == 2 else names
         return write_published(
-            [("normal", self.normal, self.normal_concat), ("reduce", self.expand, self.expand_concat)]
+            [(name, cell.nodes, cell.concat) for name, cell in zip(published, self.cells.values(), strict=True)]
         )
 
 
@@ -223,7 +250,7 @@ def genotype_file(path: str | Path) -> Path:
     return path / "genotype.json" if path.is_dir() else path
 
 
-def _cell(value: Any, kind: str) -> Cell:
+def _nodes(value: Any, kind: str) -> Nodes:
     """Nodes with their edges, from nested form, or from the flat published form (two edges a node)."""
     if not isinstance(value, list | tuple) or not value:
         raise NasError(f"genotype: the {kind} cell is not a list of edges")
@@ -237,6 +264,11 @@ def _cell(value: Any, kind: str) -> Cell:
             raise NasError(f"genotype: node {number} of the {kind} cell is not a list of (primitive, node) pairs")
         nodes.append(tuple(Edge(edge[0], edge[1]) for edge in edges))
     return tuple(nodes)
+
+
+def _ours(key: str, second: str) -> str:
+    """A key of the published text with our name of the second cell type."""
+    return second + key.removeprefix(PUBLISHED_SECOND) if key.startswith(PUBLISHED_SECOND) else key
 
 
 def _is_edge(value: Any) -> bool:
@@ -269,13 +301,13 @@ def _mark(value: Any) -> SpaceMark | None:
     return SpaceMark(values["name"], primitives)
 
 
-def _carries_signal(nodes: Cell, concat: tuple[int, ...], space: SearchSpace) -> bool:
+def _carries_signal(cell: Cell, space: SearchSpace) -> bool:
     """Whether a concatenated node is reached from an input of the cell past primitives that are not zero."""
     reached = set(range(FIRST_NODE))
-    for number, edges in enumerate(nodes, start=FIRST_NODE):
+    for number, edges in enumerate(cell.nodes, start=FIRST_NODE):
         if any(e.source in reached and not isinstance(space.primitive(e.primitive), Zero) for e in edges):
             reached.add(number)
-    return not reached.isdisjoint(concat)
+    return not reached.isdisjoint(cell.concat)
 
 
 def _zeros(space: SearchSpace) -> str:

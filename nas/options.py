@@ -24,8 +24,10 @@ def build_with_options(build: Callable[..., Built], what: str, *arguments: Any, 
     """
     parameters = list(inspect.signature(build).parameters.values())[len(arguments) :]
     valid = [p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+    # A build that takes any keyword checks them itself.
+    checks_itself = any(p.kind is p.VAR_KEYWORD for p in parameters)
     for name in options:
-        if name not in valid:
+        if name not in valid and not checks_itself:
             raise NasError(f"{what} has no option {name!r}{nearest(name, valid) if valid else '; it takes none'}")
     missing = [p.name for p in parameters if p.name in valid and p.default is p.empty and p.name not in options]
     if missing:

@@ -296,24 +296,96 @@ class SpaceMark:
 
 
 @dataclass(frozen=True)
+class CellType:
+    """A type of cell: all cells of a type share their architecture.
+
+    Attributes:
+        name: as genotypes and architecture parameters have it, e.g. "normal".
+        widens: how many times the channels of the cells before it has.
+        stride: of the operations on the cell's two inputs.
+        pool: of the maximum over frames that the cell's output goes through; 1 for none.
+        at: where its cells stand, as fractions of the depth: (1, 3) is cell number `cells // 3`, counted from 0. The
+            first type of a space stands wherever no other does.
+    """
+
+    name: str
+    widens: int = 1
+    stride: int = 1
+    pool: int = 2
+    at: tuple[tuple[int, int], ...] = ()
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[a-z][a-z0-9_]*", self.name) or self.name.endswith("_concat") or self.name == "space":
+            raise NasError(f"a cell type has a lower-case name such as normal, not {self.name!r}")
+        for label, value in (("widens", self.widens), ("stride", self.stride), ("pool", self.pool)):
+            if value < 1:
+                raise NasError(f"cell type {self.name!r}: {label} is 1 or more, not {value}")
+        for part, whole in self.at:
+            if not 0 <= part < whole:
+                raise NasError(f"cell type {self.name!r}: {part} / {whole} of the depth is not within it")
+
+    @property
+    def shrinks(self) -> int:
+        """How many frames of its second input become one frame of its output."""
+        return self.stride * self.pool
+
+
+RAW_CELLS = (CellType("normal"), CellType("expand", widens=2, at=((1, 3), (2, 3))))
+"""The two types of Raw PC-DARTS (Section 3.2), which a space has unless it says otherwise."""
+
+
+@dataclass(frozen=True)
 class SearchSpace:
-    """What can be searched: the primitives of an edge and the topology of a cell.
+    """What can be searched: the primitives of an edge, the topology of a cell, and the types of cells in a network.
 
     Raises:
-        NasError: two primitives of one name, or only Zero primitives.
+        NasError: two primitives or cell types of one name, no cell type, or only Zero primitives.
     """
 
     name: str
     primitives: tuple[Primitive, ...]
     topology: CellTopology = CellTopology()
+    cell_types: tuple[CellType, ...] = RAW_CELLS
 
     def __post_init__(self) -> None:
+        if not self.cell_types or len(set(self.types)) < len(self.types):
+            raise NasError(f"search space {self.name!r} needs cell types of different names, not {list(self.types)}")
+        if self.cell_types[0].at:
+            raise NasError(
+                f"search space {self.name!r}: its first cell type stands wherever no other does; give no `at` for "
+                f"{self.types[0]!r}"
+            )
         names = self.primitive_names
         repeated = sorted({name for name in names if names.count(name) > 1})
         if repeated:
             raise NasError(f"search space {self.name!r} names a primitive twice: {', '.join(repeated)}")
         if all(isinstance(primitive, Zero) for primitive in self.primitives):
             raise NasError(f"search space {self.name!r} has no primitive that carries a signal")
+
+    @property
+    def types(self) -> tuple[str, ...]:
+        """Names of the cell types."""
+        return tuple(cell_type.name for cell_type in self.cell_types)
+
+    def cell_type(self, name: str) -> CellType:
+        """The cell type of that name.
+
+        Raises:
+            NasError: the space has none.
+        """
+        for cell_type in self.cell_types:
+            if cell_type.name == name:
+                return cell_type
+        raise NasError(f"search space {self.name!r} has no {name!r} cell{nearest(name, self.types)}")
+
+    def arrangement(self, cells: int) -> tuple[CellType, ...]:
+        """The types of a stack of so many cells."""
+        first, *others = self.cell_types
+        types = [first] * cells
+        for cell_type in others:
+            for part, whole in cell_type.at:
+                types[cells * part // whole] = cell_type
+        return tuple(types)
 
     @property
     def primitive_names(self) -> tuple[str, ...]:

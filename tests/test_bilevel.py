@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors import safe_open
+from sized import make_supernet
 from torch import Tensor
 
 from nas.bilevel import architecture_step, architecture_step_second_order, weight_step
@@ -31,7 +32,7 @@ def one_thread() -> Iterator[None]:
 
 def setup(implementation: str, dtype: torch.dtype = torch.float64) -> tuple[Supernet, ...]:
     torch.manual_seed(0)
-    supernet = Supernet(implementation=implementation, **SMALL).to(dtype)  # type: ignore[arg-type]
+    supernet = make_supernet(implementation=implementation, **SMALL).to(dtype)  # type: ignore[arg-type]
     weights = torch.optim.Adam(supernet.weight_parameters(), 1e-3, weight_decay=3e-4)
     architecture = torch.optim.Adam(supernet.architecture.parameters(), 6e-3, betas=(0.5, 0.999))
     return supernet, weights, architecture  # type: ignore[return-value]
@@ -156,7 +157,7 @@ def test_second_order_steps_of_both_implementations_agree() -> None:
 def test_architecture_that_nothing_asks_stays(order: str) -> None:
     """Two cells are both expand cells."""
     torch.manual_seed(0)
-    supernet = Supernet(**{**SMALL, "cells": 2}).double()  # type: ignore[arg-type]
+    supernet = make_supernet(**{**SMALL, "cells": 2}).double()  # type: ignore[arg-type]
     weights = torch.optim.Adam(supernet.weight_parameters(), 1e-3)
     architecture = torch.optim.Adam(supernet.architecture.parameters(), 6e-3, weight_decay=1e-3)
     before = {name: p.detach().clone() for name, p in supernet.architecture.named_parameters()}
@@ -188,7 +189,7 @@ def test_alphas_of_bf16_stay_close_to_float32() -> None:
     moves = []
     for enabled in (False, True):
         torch.manual_seed(0)
-        supernet = Supernet(channels=4, cells=2, gru_hidden=8, gru_layers=1, mask=0)
+        supernet = make_supernet(channels=4, cells=2, gru_hidden=8, gru_layers=1, mask=0)
         weights = torch.optim.Adam(supernet.weight_parameters(), 1e-3)
         architecture = torch.optim.Adam(supernet.architecture.parameters(), 6e-4, betas=(0.5, 0.999))
         start = torch.cat([p.detach().flatten() for p in supernet.architecture.parameters()])

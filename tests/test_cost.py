@@ -6,12 +6,13 @@ import random
 
 import pytest
 import torch
+from sized import stated_cost
 
-from nas.cost import genotype_cost, longest_path
+from nas.cost import longest_path
 from nas.errors import NasError
-from nas.genotype import Edge, Genotype
+from nas.genotype import Cell, Edge, Genotype
 from nas.networks.cost import measure_cost
-from nas.networks.raw_pcdarts import RawPCDarts
+from nas.networks.raw_pcdarts import raw_pcdarts
 from nas.space import Complexity, Computed, Linear, SearchSpace, get_space
 
 SPACE = get_space("raw_waveform")
@@ -29,7 +30,12 @@ def test_100_random_genotypes_cost_what_the_built_networks_cost():
     for _ in range(100):
         genotype = Genotype.random(SPACE, chance)
         if chance.random() < 0.3:
-            genotype = Genotype(genotype.normal, genotype.expand, (3, 5), (5, 2, 4))
+            genotype = Genotype(
+                {
+                    name: Cell(genotype.cells[name].nodes, concat)
+                    for name, concat in (("normal", (3, 5)), ("expand", (5, 2, 4)))
+                }
+            )
         sizes = {
             "channels": chance.choice([2, 4, 6, 8]),
             "cells": chance.choice([1, 2, 3, 4, 8]),
@@ -39,8 +45,8 @@ def test_100_random_genotypes_cost_what_the_built_networks_cost():
             "kernel": chance.choice([64, 128, 129]),
         }
         samples = chance.randint(2_000, 9_000)
-        stated = genotype_cost(genotype, samples=samples, **sizes)
-        built = measure_cost(RawPCDarts(genotype, mask=0, **sizes), samples)
+        stated = stated_cost(genotype, samples=samples, **sizes)
+        built = measure_cost(raw_pcdarts(genotype, mask=0, **sizes), samples)
         assert (stated.parameters, stated.macs, stated.activations) == (
             built.parameters,
             built.macs,
@@ -49,8 +55,8 @@ def test_100_random_genotypes_cost_what_the_built_networks_cost():
 
 
 def test_parts_are_those_of_the_built_network():
-    network = RawPCDarts(FIGURE_3, channels=4, gru_hidden=8, mask=0)
-    stated = {part.name: part.parameters for part in genotype_cost(FIGURE_3, channels=4, gru_hidden=8).parts}
+    network = raw_pcdarts(FIGURE_3, channels=4, gru_hidden=8, mask=0)
+    stated = {part.name: part.parameters for part in stated_cost(FIGURE_3, channels=4, gru_hidden=8).parts}
 
     def count(module: torch.nn.Module) -> int:
         return sum(parameter.numel() for parameter in module.parameters())
@@ -63,7 +69,7 @@ def test_parts_are_those_of_the_built_network():
 
 def test_the_published_network():
     """Counts of the published code (parameters of cells, GRU, classifier)."""
-    cost = genotype_cost(FIGURE_3)
+    cost = stated_cost(FIGURE_3)
     assert cost.parameters == 24_478_344
     assert sum(part.parameters for part in cost.parts if part.name.startswith("cell")) == 4_521_216
     assert next(part for part in cost.parts if part.name == "GRU").parameters == 18_892_800
@@ -77,7 +83,7 @@ def test_receptive_field_is_where_a_nan_spreads(seed):
     chance = random.Random(seed)
     genotype = Genotype.random(SPACE, chance)
     channels, cells, samples = 2, 2, 1_500
-    network = RawPCDarts(genotype, channels=channels, cells=cells, gru_hidden=2, gru_layers=1, mask=0).eval()
+    network = raw_pcdarts(genotype, channels=channels, cells=cells, gru_hidden=2, gru_layers=1, mask=0).eval()
     clean = torch.randn(samples, generator=torch.Generator().manual_seed(seed))
     spoilt = clean.repeat(samples, 1).fill_diagonal_(float("nan"))
     with torch.no_grad():
@@ -85,7 +91,7 @@ def test_receptive_field_is_where_a_nan_spreads(seed):
         for cell in network.cells:
             s0, s1 = s1, cell(s0, s1)
     seen = s1[:, :, s1.shape[2] // 2].isnan().any(dim=1).nonzero().flatten().tolist()
-    stated = genotype_cost(genotype, channels=channels, cells=cells, samples=samples)
+    stated = stated_cost(genotype, channels=channels, cells=cells, samples=samples)
     field = next(part for part in stated.parts if part.name.startswith(f"cell {cells - 1}")).receptive_field
     assert field == stated.receptive_field
     assert seen[-1] - seen[0] + 1 == field
@@ -97,24 +103,24 @@ def test_a_primitive_of_ones_own_states_its_cost_or_is_counted():
     silent = SearchSpace("silent", (Computed("mine", build=linear.operation),))
     stating = SearchSpace("stating", (Computed("mine", build=linear.operation, cost=linear.complexity),))
     cell = tuple((Edge("mine", 0), Edge("mine", 1)) for _ in range(4))
-    genotype = Genotype(cell, cell)
-    stated = genotype_cost(genotype, stating, channels=4, gru_hidden=4, samples=4_000)
-    assert genotype_cost(genotype, silent, channels=4, gru_hidden=4, samples=4_000) == stated
-    built = measure_cost(RawPCDarts(genotype, stating, channels=4, gru_hidden=4, mask=0), 4_000)
+    genotype = Genotype({"normal": Cell(cell), "expand": Cell(cell)})
+    stated = stated_cost(genotype, stating, channels=4, gru_hidden=4, samples=4_000)
+    assert stated_cost(genotype, silent, channels=4, gru_hidden=4, samples=4_000) == stated
+    built = measure_cost(raw_pcdarts(genotype, stating, channels=4, gru_hidden=4, mask=0), 4_000)
     assert (stated.parameters, stated.macs) == (built.parameters, built.macs)
     assert linear.complexity(4, 10) == Complexity(parameters=56, macs=480, activations=40, reach=1)
 
 
 def test_too_short_an_utterance_is_refused_where_the_network_refuses_it():
     least = 3 * 2**9 + 124
-    genotype_cost(FIGURE_3, samples=least)
+    stated_cost(FIGURE_3, samples=least)
     with pytest.raises(NasError, match="too short"):
-        genotype_cost(FIGURE_3, samples=least - 1)
+        stated_cost(FIGURE_3, samples=least - 1)
 
 
 def test_longest_path_counts_operations_with_weights():
-    assert longest_path(FIGURE_3.normal, SPACE) == 2
-    assert longest_path(FIGURE_3.expand, SPACE) == 2
+    assert longest_path(FIGURE_3.cells["normal"].nodes, SPACE) == 2
+    assert longest_path(FIGURE_3.cells["expand"].nodes, SPACE) == 2
 
 
 def test_random_genotypes_belong_to_their_space_and_repeat():
@@ -122,6 +128,6 @@ def test_random_genotypes_belong_to_their_space_and_repeat():
     assert drawn[0] == drawn[1]
     for seed in range(50):
         genotype = Genotype.random(SPACE, random.Random(seed))
-        for edges in (*genotype.normal, *genotype.expand):
+        for edges in (*genotype.cells["normal"].nodes, *genotype.cells["expand"].nodes):
             assert len({edge.source for edge in edges}) == 2
             assert all(edge.primitive != "none" for edge in edges)

@@ -74,7 +74,7 @@ def test_genotypes_are_those_of_their_alphas(toy: Path) -> None:
             for name, parameter in architecture.named_parameters():
                 parameter.copy_(torch.tensor(values[name]))
         assert nas.Genotype.load(stem.with_suffix(".json")) == architecture.genotype()
-        assert derive(space, *architecture.weights("normal")) == architecture.genotype().normal
+        assert derive(space, *architecture.weights("normal")) == architecture.genotype().cells["normal"]
 
 
 def test_warm_up_leaves_the_architecture_alone_and_the_search_does_not(toy: Path) -> None:
@@ -203,7 +203,7 @@ def test_the_documented_space_of_ones_own_works(tmp_path: Path) -> None:
         )
         assert result.returncode == 0, result.stderr
     genotype = nas.Genotype.load(tmp_path / "my-search" / "genotype.json")
-    assert len(genotype.normal) == 3
+    assert len(genotype.cells["normal"].nodes) == 3
 
 
 @pytest.mark.slow

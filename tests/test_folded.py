@@ -8,18 +8,18 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sized import make_supernet
 from torch import Tensor, nn
 from torch.optim import SGD
 
 from nas.bilevel import architecture_step, weight_step
+from nas.cells.skeleton import CellPlan
 from nas.errors import NasError
-from nas.networks.raw_pcdarts import CellPlan
 from nas.space import CellTopology, Computed, Identity, Linear, Pool, SearchSpace, Zero, get_space
 from nas.supernet import native, passes
 from nas.supernet.benchmark import Variant, bench_cells, bench_search
 from nas.supernet.folded import FoldedCell
 from nas.supernet.moments import Kinds
-from nas.supernet.network import Supernet
 from nas.supernet.per_edge import SearchCell
 from nas.supernet.recurrent import GatheredGRU
 
@@ -129,7 +129,7 @@ def test_equal_to_the_definition(
 ) -> None:
     torch.manual_seed(seed)
     space, channels = space_of(name, intermediate), 8
-    plan = CellPlan(channels, channels, channels, False, after_expand)
+    plan = CellPlan(channels, channels, channels, after_widening=after_expand)
     for dtype, tolerance, floor in ((torch.float64, 1e-10, 1e-5), (torch.float32, 1e-4, 1e-2)):
         definition, folded = pair(space, plan, partial, dtype, passes=passes, recompute=recompute)
         inputs = random_inputs(space, channels, batch, frames, dtype)
@@ -144,7 +144,7 @@ def test_equal_to_the_definition(
 def test_a_few_frames(frames: int) -> None:
     torch.manual_seed(frames)
     space = space_of("raw")
-    definition, folded = pair(space, CellPlan(8, 8, 8, False, False), 2, torch.float64)
+    definition, folded = pair(space, CellPlan(8, 8, 8), 2, torch.float64)
     inputs = random_inputs(space, 8, 3, frames, torch.float64)
     expected, seed = results(definition, space, inputs, None)
     assert worst(expected, results(folded, space, inputs, seed)[0], 1e-6) < 1e-10
@@ -153,7 +153,7 @@ def test_a_few_frames(frames: int) -> None:
 def test_does_as_the_definition_where_folding_does_not_pay() -> None:
     torch.manual_seed(0)
     space = space_of("raw")
-    definition, folded = pair(space, CellPlan(8, 8, 8, False, False), 1, torch.float32)
+    definition, folded = pair(space, CellPlan(8, 8, 8), 1, torch.float32)
     folded.pays_from = FoldedCell.pays_from
     for frames, same in ((9, True), (10, False)):  # of two utterances, for eight channels
         inputs = random_inputs(space, 8, 2, frames, torch.float32)
@@ -166,7 +166,7 @@ def test_does_as_the_definition_where_folding_does_not_pay() -> None:
 def test_state_dicts_both_ways_and_evaluation_mode(name: str) -> None:
     torch.manual_seed(0)
     space = space_of(name, 3)
-    definition, folded = pair(space, CellPlan(8, 8, 8, False, False), 2, torch.float64)
+    definition, folded = pair(space, CellPlan(8, 8, 8), 2, torch.float64)
     for _ in range(3):
         inputs = random_inputs(space, 8, 2, 21, torch.float64)
         _, seed = results(definition, space, inputs, None)
@@ -189,7 +189,7 @@ def test_state_dicts_both_ways_and_evaluation_mode(name: str) -> None:
 
 def test_equal_frames_send_the_gradient_the_same_way() -> None:
     space = space_of("no linear")
-    definition, folded = pair(space, CellPlan(4, 4, 4, False, False), 2, torch.float64)
+    definition, folded = pair(space, CellPlan(4, 4, 4), 2, torch.float64)
     torch.manual_seed(1)
     # Constant stretches, as in digital silence: max-pools meet equal values.
     s0, s1 = (torch.randn(2, 4, n, dtype=torch.float64).repeat_interleave(6, dim=2) for n in (12, 6))
@@ -230,7 +230,7 @@ def test_c_passes_equal_torch(frames: int) -> None:
 def test_second_derivatives_equal_the_definition() -> None:
     torch.manual_seed(0)
     space = space_of("raw", 3)
-    definition, folded = pair(space, CellPlan(4, 4, 4, False, False), 2, torch.float64)
+    definition, folded = pair(space, CellPlan(4, 4, 4), 2, torch.float64)
     inputs = random_inputs(space, 4, 2, 12, torch.float64)
     directions = [torch.randn_like(p) for p in definition.parameters()]
     found = []
@@ -268,7 +268,7 @@ def test_same_seed_same_parameters() -> None:
     made = []
     for implementation in ("folded", "per_edge"):
         torch.manual_seed(3)
-        made.append(Supernet(implementation=implementation, channels=4, cells=2, gru_hidden=4).state_dict())
+        made.append(make_supernet(implementation=implementation, channels=4, cells=2, gru_hidden=4).state_dict())
     assert list(made[0]) == list(made[1])
     assert all(torch.equal(made[0][key], made[1][key]) for key in made[0])
 
@@ -276,7 +276,7 @@ def test_same_seed_same_parameters() -> None:
 def test_autocast_keeps_statistics_in_float32() -> None:
     torch.manual_seed(0)
     space = space_of("raw")
-    definition, folded = pair(space, CellPlan(8, 8, 8, False, False), 2, torch.float32)
+    definition, folded = pair(space, CellPlan(8, 8, 8), 2, torch.float32)
     inputs = random_inputs(space, 8, 2, 60, torch.float32)
     weights = inputs[2].softmax(1), torch.full((14,), 0.3)
     exact = definition(*inputs[:2], *weights)
@@ -292,7 +292,7 @@ def test_autocast_keeps_statistics_in_float32() -> None:
 def test_backward_under_autocast_is_that_outside() -> None:
     torch.manual_seed(0)
     space = space_of("raw")
-    _, folded = pair(space, CellPlan(8, 8, 8, False, False), 2, torch.float32)
+    _, folded = pair(space, CellPlan(8, 8, 8), 2, torch.float32)
     inputs = random_inputs(space, 8, 2, 60, torch.float32)
     leaves = [*folded.parameters(), *(t.requires_grad_() for t in inputs[:2])]
     with torch.autocast("cpu", torch.bfloat16):
@@ -311,7 +311,7 @@ def test_kinds_name_taps_and_lags() -> None:
 
 def test_refuses_a_factor_that_does_not_divide() -> None:
     with pytest.raises(NasError, match="K_C = 3 does not divide"):
-        FoldedCell(space_of("raw"), CellPlan(8, 8, 8, False, False), 3)
+        FoldedCell(space_of("raw"), CellPlan(8, 8, 8), 3)
 
 
 def test_benchmark_rows() -> None:
@@ -334,7 +334,7 @@ def test_benchmark_rows() -> None:
 def test_a_step_on_a_gpu_equals_the_definition() -> None:
     torch.manual_seed(0)
     space = space_of("raw")
-    definition, folded = pair(space, CellPlan(8, 8, 8, False, False), 2, torch.float64)
+    definition, folded = pair(space, CellPlan(8, 8, 8), 2, torch.float64)
     definition.cuda()
     folded.cuda()
     inputs = [t.cuda() for t in random_inputs(space, 8, 2, 300, torch.float64)]
@@ -346,7 +346,7 @@ def test_a_step_on_a_gpu_equals_the_definition() -> None:
 def test_compiled_both_steps_are_the_same() -> None:
     """Also the second one, whose parameters the first one holds."""
     small = {"channels": 4, "cells": 2, "gru_hidden": 8, "gru_layers": 1, "mask": 0}
-    eager, compiled = Supernet(**small), Supernet(compile="whole", **small)  # type: ignore[arg-type]
+    eager, compiled = make_supernet(**small), make_supernet(compile="whole", **small)  # type: ignore[arg-type]
     compiled.load_state_dict(eager.state_dict())
     waveforms, labels = 0.1 * torch.randn(2, 4000), torch.tensor([0, 1])
     for supernet in (eager, compiled):

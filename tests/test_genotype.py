@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nas.errors import NasError
-from nas.genotype import Edge, Genotype
+from nas.genotype import Cell, Edge, Genotype
 from nas.space import Linear, SearchSpace, SpaceMark, get_space
 
 PUBLISHED = (
@@ -36,13 +36,13 @@ def genotypes(draw: st.DrawFn, most_inputs: int = 2) -> Genotype:
 
     nodes = draw(st.integers(1, 5))
     concat = draw(st.sets(st.integers(2, 1 + nodes), min_size=1))
-    return Genotype(cell(nodes), cell(nodes), tuple(sorted(concat)))
+    return Genotype({"normal": Cell(cell(nodes), tuple(sorted(concat))), "expand": Cell(cell(nodes))})
 
 
 def test_published_text_reads_and_writes_back() -> None:
     genotype = Genotype.parse(PUBLISHED)
     assert str(genotype) == PUBLISHED
-    assert genotype.expand[3] == (Edge("dil_conv_3", 0), Edge("avg_pool_3", 1))
+    assert genotype.cells["expand"].nodes[3] == (Edge("dil_conv_3", 0), Edge("avg_pool_3", 1))
     marked = genotype.validate(SPACE)
     assert marked == genotype
     assert marked.validate(SPACE) is marked
@@ -53,9 +53,9 @@ def test_every_form_holds_the_same_genotype(genotype: Genotype) -> None:
     assert Genotype.parse(str(genotype)) == genotype
     assert Genotype.parse(genotype.to_json()) == genotype
     flat = {
-        "normal": [list(edge) for node in genotype.normal for edge in node],
-        "reduce": [list(edge) for node in genotype.expand for edge in node],
-        "normal_concat": list(genotype.normal_concat),
+        "normal": [list(edge) for node in genotype.cells["normal"].nodes for edge in node],
+        "reduce": [list(edge) for node in genotype.cells["expand"].nodes for edge in node],
+        "normal_concat": list(genotype.cells["normal"].concat),
     }
     assert Genotype.parse(json.dumps(flat)) == genotype
 
@@ -151,7 +151,7 @@ def test_a_cell_that_carries_no_signal_is_refused() -> None:
 
 def test_yaml_is_read() -> None:
     text = "normal: [[skip_connect, 0], [none, 1]]\nreduce:\n  - [none, 1]\n  - [max_pool_3, 0]\n"
-    assert Genotype.parse(text).expand == ((Edge("none", 1), Edge("max_pool_3", 0)),)
+    assert Genotype.parse(text).cells["expand"].nodes == ((Edge("none", 1), Edge("max_pool_3", 0)),)
 
 
 @pytest.mark.parametrize(
@@ -164,7 +164,6 @@ def test_yaml_is_read() -> None:
         ("Genotype(normal=[('a', 0), ('a', 1)], reduce=range(10**9))", "range"),
         ("!!python/object/apply:os.system [true]", "neither JSON"),
         ("[1, 2]", "expected the keys"),
-        ('{"normal": [["a", 0], ["a", 1]]}', "expand cell is missing"),
         ('{"normal": [["a", 0], ["a", 2]], "expand": [["a", 0], ["a", 1]]}', "comes from node 2; an edge comes from"),
         ('{"normal": [["a", 0], ["a", -1]], "expand": [["a", 0], ["a", 1]]}', "earlier node"),
         ('{"normal": [["a", 0]], "expand": [["a", 0], ["a", 1]]}', "every node has 2"),
@@ -202,6 +201,9 @@ def test_the_space_refuses_what_it_cannot_build() -> None:
     wrong = Genotype.parse(PUBLISHED.replace("std_conv_3", "std_conv_33"))
     with pytest.raises(NasError, match="no primitive 'std_conv_33'; did you mean 'std_conv_3'"):
         wrong.validate(SPACE)
+    lone = Genotype.parse('{"normal": [["none", 0], ["none", 1]]}')
+    with pytest.raises(NasError, match="expand cell is missing"):
+        lone.validate(SPACE)
     small = Genotype.parse('{"normal": [["none", 0], ["none", 1]], "expand": [["none", 0], ["none", 1]]}')
     with pytest.raises(NasError, match="1 intermediate nodes, search space 'raw_waveform' has 4"):
         small.validate(SPACE)

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from nas.errors import NasError
-from nas.genotype import Edge, Genotype
-from nas.networks.raw_pcdarts import RawPCDarts
+from nas.genotype import Cell, Edge, Genotype
+from nas.networks.raw_pcdarts import raw_pcdarts
 from nas.networks.registry import create
 from nas.searching.proxies import PROXIES, aggregate_ranks
 from nas.searching.proxies.activations import regularised_swap
@@ -47,14 +47,14 @@ def test_proxies_tell_networks_apart_and_repeat(name: str) -> None:
     torch.manual_seed(0)
     waveforms, labels = torch.randn(16, 1000), torch.tensor([0, 1] * 8)
     genotypes = {
-        primitive: Genotype(normal=cell, expand=cell)
+        primitive: Genotype({"normal": Cell(cell), "expand": Cell(cell)})
         for primitive in ("skip_connect", "std_conv_3")
         for cell in [tuple(tuple((Edge(primitive, s)) for s in (0, 1)) for _ in range(4))]
     }
 
     def score(primitive: str) -> float:
         torch.manual_seed(1)
-        network = RawPCDarts(genotypes[primitive], "raw_waveform", 4, 3, 8, 1, mask=0)
+        network = raw_pcdarts(genotypes[primitive], channels=4, cells=3, gru_hidden=8, gru_layers=1, mask=0)
         return proxy(network, waveforms, labels)
 
     assert score("std_conv_3") == score("std_conv_3")

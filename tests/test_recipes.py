@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from nas.config import RawPCDartsNetwork
+from nas.config import SearchedNetwork
 from nas.data.augment import Augmentation
 from nas.data.readers import layouts
 from nas.genotype import Genotype
@@ -41,7 +41,7 @@ def test_recipe(name: str) -> None:
     recipe = load_recipe(name)
     assert recipe.data.layout in ("embedded", *layouts())
     Augmentation.from_recipe(recipe.data.augment)
-    searched = isinstance(recipe.network, RawPCDartsNetwork)
+    searched = isinstance(recipe.network, SearchedNetwork)
     genotype = Genotype.random(get_space(recipe.space), random.Random(0))
     network = build_network(recipe, genotype if searched else None)
     assert network.eval()(torch.zeros(1, min(recipe.data.samples, 16_000)) + 0.01).shape == (1, 2)

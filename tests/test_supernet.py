@@ -9,14 +9,14 @@ import pytest
 import torch
 from published_names import supernet_state
 from safetensors import safe_open
+from sized import make_supernet
 
 from nas.errors import NasError
 from nas.frontends.sinc import Conv0, SincFilters, band_edges, filter_mask
 from nas.genotype import Genotype
-from nas.networks.raw_pcdarts import RawPCDarts
+from nas.networks.raw_pcdarts import raw_pcdarts
 from nas.space import get_space
 from nas.supernet.architecture import Architecture
-from nas.supernet.network import Supernet
 from nas.supernet.per_edge import MixedOperation, channel_shuffle
 
 PUBLISHED = (
@@ -43,18 +43,18 @@ def read(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
 
 
 def test_published_parameter_counts() -> None:
-    network = RawPCDarts(Genotype.parse(PUBLISHED))
+    network = raw_pcdarts(Genotype.parse(PUBLISHED))
     assert count(network) == 24_478_344
     assert count(network.head.gru) == 18_892_800
     assert count(network.cells) == 4_521_216
     assert sum(p.numel() for p in network.parameters() if not p.requires_grad) == 136
-    supernet = Supernet()
+    supernet = make_supernet()
     assert count(supernet) - count(supernet.architecture) == 30_420_360
     assert count(supernet.architecture) == 2 * (14 * 8 + 14)
 
 
 def test_cell_lengths_of_four_seconds() -> None:
-    network = RawPCDarts(Genotype.parse(PUBLISHED), channels=4, gru_hidden=4, gru_layers=1).eval()
+    network = raw_pcdarts(Genotype.parse(PUBLISHED), channels=4, gru_hidden=4, gru_layers=1).eval()
     lengths = []
     for cell in network.cells:
         cell.register_forward_hook(lambda module, inputs, output: lengths.append(output.shape[2]))
@@ -68,12 +68,12 @@ def test_cell_lengths_of_four_seconds() -> None:
 def test_every_length_from_a_quarter_second(frontend: str, samples: int) -> None:
     waveform = torch.randn(2, samples)
     options = {"channels": 4, "gru_hidden": 4, "gru_layers": 1, "frontend": frontend}
-    assert RawPCDarts(Genotype.parse(PUBLISHED), **options)(waveform).shape == (2, 2)
-    assert Supernet(implementation="per_edge", **options)(waveform).shape == (2, 2)
+    assert raw_pcdarts(Genotype.parse(PUBLISHED), **options)(waveform).shape == (2, 2)
+    assert make_supernet(implementation="per_edge", **options)(waveform).shape == (2, 2)
 
 
 def test_too_short_says_how_long() -> None:
-    network = RawPCDarts(Genotype.parse(PUBLISHED), channels=4, gru_hidden=4, gru_layers=1)
+    network = raw_pcdarts(Genotype.parse(PUBLISHED), channels=4, gru_hidden=4, gru_layers=1)
     with pytest.raises(NasError, match=r"1000 samples is too short for 8 cells: at least 1660") as caught:
         network(torch.randn(2, 1000))
     least = int(str(caught.value).rsplit("least ", 1)[1].split()[0])
@@ -112,7 +112,7 @@ def test_golden_trained_network_twin() -> None:
 
 def check_supernet(path: Path, implementation: str) -> None:
     tensors, metadata = read(path)
-    supernet = Supernet(
+    supernet = make_supernet(
         implementation=implementation,
         channels=int(metadata["channels"]),
         cells=int(metadata["layers"]),
@@ -178,11 +178,11 @@ def test_channel_shuffle_is_a_permutation() -> None:
 
 def test_partial_factor_must_divide() -> None:
     with pytest.raises(NasError, match="K_C = 3 does not divide the 8 channels"):
-        Supernet(channels=8, partial=3, cells=3, gru_hidden=4)
+        make_supernet(channels=8, partial=3, cells=3, gru_hidden=4)
 
 
 def test_architecture_is_in_the_state_dict_and_normalised() -> None:
-    supernet = Supernet(channels=4, cells=2, gru_hidden=4, gru_layers=1)
+    supernet = make_supernet(channels=4, cells=2, gru_hidden=4, gru_layers=1)
     names = [name for name in supernet.state_dict() if name.startswith("architecture.")]
     assert names == [f"architecture.{p}_{k}" for p in ("alpha", "beta") for k in ("normal", "expand")]
     a, b = supernet.architecture.weights("expand")
@@ -201,9 +201,9 @@ def test_derive_ignores_none_and_weighs_alpha_by_beta() -> None:
         architecture.alpha_normal[2, 5] = 8.0  # edge 0 -> 3
         architecture.beta_normal[4] = 5.0  # edge 2 -> 3
     genotype = architecture.genotype()
-    assert [edge.source for edge in genotype.normal[1]] == [0, 2]
-    assert genotype.normal[1][0].primitive == "std_conv_5"
-    assert all(edge.primitive != "none" for node in genotype.normal for edge in node)
+    assert [edge.source for edge in genotype.cells["normal"].nodes[1]] == [0, 2]
+    assert genotype.cells["normal"].nodes[1][0].primitive == "std_conv_5"
+    assert all(edge.primitive != "none" for node in genotype.cells["normal"].nodes for edge in node)
 
 
 def test_filter_masking_silences_neighbours_in_training_only() -> None:

@@ -111,7 +111,7 @@ def test_the_derivation_is_the_strongest_genotype_in_the_window(seed: int, budge
     strength = 0.0
     for kind in ("normal", "expand"):
         a, b = architecture.weights(kind)
-        for edges, node in zip(SMALL.topology.edge_slices, getattr(genotype, kind), strict=True):
+        for edges, node in zip(SMALL.topology.edge_slices, genotype.cells[kind].nodes, strict=True):
             strength += sum(
                 (a[edges.start + e.source, names.index(e.primitive)] * b[edges.start + e.source]).log().item()
                 for e in node

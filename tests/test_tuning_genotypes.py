@@ -14,10 +14,12 @@ from optuna.storages import InMemoryStorage
 from optuna.trial import Trial
 
 import nas
+from nas.cells.skeleton import Skeleton
+from nas.config import SearchedNetwork
 from nas.errors import NasError
 from nas.genotype import Genotype
 from nas.space import CellTopology, Identity, Linear, SearchSpace, Zero
-from nas.tuning.encoding import Encoding, kinds_of
+from nas.tuning.encoding import Encoding
 from nas.tuning.pareto import Point, pareto_front, write_front
 from nas.tuning.samplers import RegularizedEvolution, SeededByTrial, cross, make_sampler, mutate
 from nas.tuning.study import open_study, run_study
@@ -40,7 +42,7 @@ def test_every_genotype_has_one_encoding(seed: int) -> None:
     again = FULL.genotype(parameters).validate(FULL.space)
     # The same edges; only their order within a node may differ, which the network does not see.
     for kind in ("normal", "expand"):
-        for before, after in zip(getattr(genotype, kind), getattr(again, kind), strict=True):
+        for before, after in zip(genotype.cells[kind].nodes, again.cells[kind].nodes, strict=True):
             assert sorted(before) == sorted(after)
     assert FULL.parameters(again) == parameters
 
@@ -51,11 +53,12 @@ def test_a_small_space_is_enumerated_exactly() -> None:
     # Node 2 keeps both inputs, node 3 two of three; two primitives on each of the four edges.
     assert len(found) == SMALL.size == 2**2 * 3 * 2**2
     assert len({str(genotype) for genotype in found}) == len(found)
-    assert all(genotype.normal == genotype.expand for genotype in found)
+    assert all(genotype.cells["normal"].nodes == genotype.cells["expand"].nodes for genotype in found)
 
 
-def test_stacks_know_their_kinds_of_cell() -> None:
-    assert [kinds_of(cells) for cells in (1, 2, 3, 8)] == [("expand",), ("expand",), *[("normal", "expand")] * 2]
+def test_stacks_know_their_cell_types() -> None:
+    skeletons = [Skeleton.of(nas.get_space("raw_waveform"), SearchedNetwork(cells=cells)) for cells in (1, 2, 3, 8)]
+    assert [skeleton.types for skeleton in skeletons] == [("expand",), ("expand",), *[("normal", "expand")] * 2]
 
 
 @pytest.mark.parametrize(
@@ -94,7 +97,11 @@ def test_mutation_changes_one_parameter_and_crossover_takes_whole_nodes(seed: in
 
 def distance(genotype: Genotype) -> float:
     """A landscape without traps: edges that are not std_conv_5."""
-    return sum(edge.primitive != "std_conv_5" for node in (*genotype.normal, *genotype.expand) for edge in node)
+    return sum(
+        edge.primitive != "std_conv_5"
+        for node in (*genotype.cells["normal"].nodes, *genotype.cells["expand"].nodes)
+        for edge in node
+    )
 
 
 def run(sampler: optuna.samplers.BaseSampler, trials: int) -> optuna.Study:
@@ -176,7 +183,7 @@ def test_a_front_writes_genotypes_that_can_be_read(tmp_path: Path) -> None:
 
     def objective(trial: Trial) -> tuple[float, float]:
         genotype = SMALL.suggest(trial)
-        convolutions = sum(edge.primitive == "std_conv_3" for node in genotype.expand for edge in node)
+        convolutions = sum(edge.primitive == "std_conv_3" for node in genotype.cells["expand"].nodes for edge in node)
         return float(4 - convolutions), float(convolutions)
 
     run_study(study, objective, 30)

@@ -66,7 +66,7 @@ def test_agrees_with_the_supernet(run):
 def test_changes_are_those_of_the_genotypes(run):
     film = read_film(run)
     changes = film.changes()
-    assert {change.kind for change in changes} == {"normal"}
+    assert {change.cell_type for change in changes} == {"normal"}
     assert [change.epoch for change in changes if change.node == 0] == [2, 3]
     assert "skip_connect" in changes[-1].after
 
@@ -99,7 +99,7 @@ def test_one_epoch_is_a_film(run):
     ("content", "message"),
     [
         ("{", "not a JSON file"),
-        ("[1]", "expected the keys"),
+        ("[1]", "expected an alpha and a beta"),
         ("[" * 100_000, "not a JSON file"),
         ("{}", "alpha_normal is missing"),
         ('{"alpha_normal": [[1, 2], [3]]}', "alpha_normal is missing or not a table"),

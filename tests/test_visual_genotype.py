@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from sized import stated_cost
 
-from nas.cost import genotype_cost
 from nas.errors import NasError
-from nas.genotype import Edge, Genotype
+from nas.genotype import Cell, Edge, Genotype
 from nas.space import get_space
 from nas.visual.genotype import (
     CHANGED,
@@ -55,7 +55,7 @@ def test_other_formats_are_refused(tmp_path, name):
 
 def test_every_operation_is_named_once():
     shown = texts(genotype_figure(GENOTYPE))
-    names = [edge.primitive for cell in (GENOTYPE.normal, GENOTYPE.expand) for node in cell for edge in node]
+    names = [edge.primitive for cell in GENOTYPE.cells.values() for edge in cell.edges]
     for name in set(names):
         assert shown.count(name) == names.count(name)
     assert "Normal cell" in shown
@@ -66,10 +66,10 @@ def test_graph_is_the_genotype():
     for seed in range(20):
         genotype = Genotype.random(SPACE, random.Random(seed))
         graph = genotype_graph(genotype, "expand")
-        for node, edges in enumerate(genotype.expand, start=2):
+        for node, edges in enumerate(genotype.cells["expand"].nodes, start=2):
             found = sorted((source, data["primitive"]) for source, _, data in graph.in_edges(node, data=True))
             assert found == sorted((edge.source, edge.primitive) for edge in edges)
-        assert sorted(graph.predecessors(OUTPUT)) == list(genotype.expand_concat)
+        assert sorted(graph.predecessors(OUTPUT)) == list(genotype.cells["expand"].concat)
     with pytest.raises(NasError, match="not 'reduce'"):
         genotype_graph(GENOTYPE, "reduce")
 
@@ -86,7 +86,9 @@ def test_strengths_are_widths_and_numbers():
 @given(st.lists(st.text(max_size=60), min_size=1, max_size=3))
 def test_names_from_a_file_stay_text(tmp_path_factory, names):
     cell = ((*(Edge(name, 0) for name in names), Edge("</text><script>alert(1)</script>$\\frac{1}{0}$", 1)),)
-    path = draw_genotype(Genotype(cell, cell), tmp_path_factory.mktemp("hostile") / "cells.svg")
+    path = draw_genotype(
+        Genotype({"normal": Cell(cell), "expand": Cell(cell)}), tmp_path_factory.mktemp("hostile") / "cells.svg"
+    )
     root = ElementTree.fromstring(path.read_bytes())  # noqa: S314 (our own file: it must parse)
     assert not [element for element in root.iter() if "script" in str(element.tag).lower()]
 
@@ -148,26 +150,37 @@ def test_spread_is_the_nearest_permitted(items):
 
 def test_a_large_genotype_is_drawn(tmp_path):
     cell = tuple((Edge("std_conv_3", node), Edge("skip_connect", max(0, node - 3))) for node in range(1, 31))
-    path = draw_genotype(Genotype(cell, cell), tmp_path / "large.png")
+    path = draw_genotype(Genotype({"normal": Cell(cell), "expand": Cell(cell)}), tmp_path / "large.png")
     assert Image.open(path).height > 1000
 
 
 def test_difference_names_what_changed(tmp_path):
     same = diff_genotypes(GENOTYPE, GENOTYPE, tmp_path / "same.svg")
-    changed = Genotype(((Edge("std_conv_3", 0), Edge("std_conv_3", 1)), *GENOTYPE.normal[1:]), GENOTYPE.expand)
+    changed = Genotype(
+        {
+            **GENOTYPE.cells,
+            "normal": Cell(((Edge("std_conv_3", 0), Edge("std_conv_3", 1)), *GENOTYPE.cells["normal"].nodes[1:])),
+        }
+    )
     other = diff_genotypes(GENOTYPE, changed, tmp_path / "other.svg", names=("epoch 1", "<b>"))
     assert CHANGED.lower() not in same.read_text().lower()
     assert other.read_text().lower().count(CHANGED.lower()) == 2 * sum(
-        edge not in changed.normal[0] for edge in GENOTYPE.normal[0]
+        edge not in changed.cells["normal"].nodes[0] for edge in GENOTYPE.cells["normal"].nodes[0]
     )
 
 
 def test_difference_of_other_sizes(tmp_path):
-    assert diff_genotypes(GENOTYPE, Genotype(GENOTYPE.normal[:2], GENOTYPE.expand[:3]), tmp_path / "d.png").exists()
+    assert diff_genotypes(
+        GENOTYPE,
+        Genotype(
+            {"normal": Cell(GENOTYPE.cells["normal"].nodes[:2]), "expand": Cell(GENOTYPE.cells["expand"].nodes[:3])}
+        ),
+        tmp_path / "d.png",
+    ).exists()
 
 
 def test_network_figure_states_every_part(tmp_path):
-    cost = genotype_cost(GENOTYPE, channels=4, cells=5, gru_hidden=8, samples=8_000)
+    cost = stated_cost(GENOTYPE, channels=4, cells=5, gru_hidden=8, samples=8_000)
     shown = texts(network_figure(cost, "title $\\alpha$"))
     for part in cost.parts:
         assert part.name in shown

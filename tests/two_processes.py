@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import torch
 import torch.distributed as dist
+from sized import make_supernet
 from torch import Tensor, nn
 
 import nas
@@ -46,7 +47,7 @@ def close(one: nn.Module, other: nn.Module) -> None:
 def supernet_steps(order: str = "first", **options: Any) -> None:
     """Two bi-level steps end in the same weights, alphas, betas and running statistics."""
     torch.manual_seed(0)
-    alone = Supernet(channels=4, cells=3, gru_hidden=6, gru_layers=1, mask=2, **options).double()
+    alone = make_supernet(channels=4, cells=3, gru_hidden=6, gru_layers=1, mask=2, **options).double()
     for parameter in alone.architecture.parameters():
         torch.nn.init.normal_(parameter, std=0.5)
     together = copy.deepcopy(alone)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from nas.errors import NasError
 
 if TYPE_CHECKING:
-    from nas.config import Recipe
+    from nas.config import Recipe, SearchedNetwork
     from nas.genotype import Genotype
     from nas.visual.graph import Strengths
 
@@ -49,10 +49,8 @@ def show(
     from nas.space import get_space
 
     recipe = _recipe(genotype)
-    found = Genotype.load(genotype)
+    found = Genotype.load(genotype, get_space(recipe.space) if recipe else get_space(space) if space else None)
     name = recipe.space if recipe else space or (found.mark.name if found.mark else DEFAULT_SPACE)
-    if space is not None:
-        get_space(name)  # a name that was given is refused where there is no such space; else it is a remark
     typer.echo(str(found))
     try:
         found.validate(get_space(name))
@@ -60,9 +58,9 @@ def show(
         typer.echo(f"nas: {error}", err=True)
     if diff != (other is not None):
         raise NasError("--diff compares two genotypes: nas show A B --diff -o changes.svg")
-    sizes, samples = _sizes(recipe)
+    around, samples = _around(recipe)
     if cost:
-        _print_cost(found, name, sizes, samples)
+        _print_cost(found, name, around, samples)
     if film is not None:
         from nas.visual.film import draw_search
 
@@ -74,18 +72,19 @@ def show(
     if other is not None:
         from nas.visual.genotype import diff_genotypes
 
+        second = Genotype.load(other, get_space(name))
         names = (genotype.stem, other.stem) if genotype.stem != other.stem else (str(genotype), str(other))
-        typer.echo(f"drawn: {diff_genotypes(found, Genotype.load(other), output, get_space(name), names)}")
+        typer.echo(f"drawn: {diff_genotypes(found, second, output, get_space(name), names)}")
     elif network:
         from nas.cost import genotype_cost
         from nas.visual.network import draw_network
 
-        typer.echo(f"drawn: {draw_network(genotype_cost(found, name, **sizes, samples=samples), output)}")
+        typer.echo(f"drawn: {draw_network(genotype_cost(found, name, around, samples), output)}")
     elif output.suffix.lower() in (".graphml", ".json"):
         from nas.cost import genotype_cost
         from nas.visual.graph import save_graph
 
-        stated = genotype_cost(found, name, **sizes, samples=samples)
+        stated = genotype_cost(found, name, around, samples)
         typer.echo(f"written: {save_graph(found, output, _strengths(genotype, found), stated)}")
     else:
         from nas.visual.genotype import draw_genotype
@@ -93,16 +92,16 @@ def show(
         typer.echo(f"drawn: {draw_genotype(found, output, get_space(name), _strengths(genotype, found))}")
 
 
-def _print_cost(genotype: Genotype, space: str, sizes: dict[str, Any], samples: int) -> None:
+def _print_cost(genotype: Genotype, space: str, around: SearchedNetwork, samples: int) -> None:
     """The stated cost of every part, and the measured time of scoring one utterance."""
     from statistics import median
 
+    from nas.cells.derived import DerivedNetwork
     from nas.cost import genotype_cost
     from nas.networks.benchmark import measure_scoring
-    from nas.networks.raw_pcdarts import RawPCDarts
 
-    typer.echo(genotype_cost(genotype, space, **sizes, samples=samples).to_markdown())
-    times = measure_scoring(RawPCDarts(genotype, space, **sizes), samples, rounds=5)
+    typer.echo(genotype_cost(genotype, space, around, samples).to_markdown())
+    times = measure_scoring(DerivedNetwork(genotype, space, around), samples, rounds=5)
     plain, prepared = (1000 * median(part) for part in (times.plain, times.prepared))
     typer.echo(f"CPU latency of an utterance, one thread: {plain:.1f} ms, prepared for inference {prepared:.1f} ms")
 
@@ -125,8 +124,10 @@ def _recipe(path: Path) -> Recipe | None:
     return Run.open(path).recipe
 
 
-def _sizes(recipe: Recipe | None) -> tuple[dict[str, Any], int]:
-    """Sizes of a run's network; the paper's for a bare genotype."""
+def _around(recipe: Recipe | None) -> tuple[SearchedNetwork, int]:
+    """What stands around the cells of a run, and its samples; the paper's for a bare genotype."""
+    from nas.config import Data, SearchedNetwork
+
     if recipe is None:
-        return {}, 64_000
-    return recipe.network.model_dump(exclude={"name", "learnable", "mask"}), recipe.data.samples
+        return SearchedNetwork(), Data().samples
+    return recipe.require_searched(), recipe.data.samples

@@ -18,7 +18,7 @@ from nas.frontends.fixed_sinc import FixedSinc
 from nas.frontends.lfcc import LFCC
 from nas.frontends.logmel import LogMel
 from nas.frontends.sinc import SAMPLE_RATE, Conv0, SincFilters
-from nas.networks.network import Network
+from nas.network import Network
 
 Frontend = FixedSinc | SincFilters | Conv0 | LogMel | LFCC
 FRONTENDS = (FixedSinc, SincFilters, Conv0, LogMel, LFCC)

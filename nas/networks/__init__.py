@@ -1,7 +1,7 @@
 """Waveform to logits: the network of a genotype, AASIST, RawNet2 and LCNN, by name and with published weights."""
 
+from nas.network import Network
 from nas.networks.inference import prepare_for_inference
-from nas.networks.network import Network
 from nas.networks.published import load_published
 from nas.networks.registry import create, names, register
 

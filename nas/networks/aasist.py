@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from nas.frontends.fixed_sinc import POOL, FixedSinc, require_samples
 from nas.losses import create_head
-from nas.networks.network import Network
+from nas.network import Network
 
 BLOCKS = 6
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import torch
 
+from nas.network import Network
 from nas.networks.inference import prepare_for_inference
-from nas.networks.network import Network
 
 
 @dataclass(frozen=True)

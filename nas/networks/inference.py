@@ -28,10 +28,10 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from nas.frontends.fixed_sinc import POOL, FixedSinc
+from nas.network import Network
 from nas.networks import aasist, rawnet2
 from nas.networks.aasist import AASIST
 from nas.networks.lcnn import LCNN, MaxFeatureMap
-from nas.networks.network import Network
 from nas.networks.rawnet2 import RawNet2
 
 TILE = 256

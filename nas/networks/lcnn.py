@@ -19,7 +19,7 @@ from nas.frontends.fixed_sinc import require_samples
 from nas.frontends.lfcc import LFCC
 from nas.frontends.logmel import LogMel
 from nas.losses import create_head
-from nas.networks.network import Network
+from nas.network import Network
 
 SHRINK = 16
 """Frames and feature bins are divided by this."""

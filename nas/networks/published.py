@@ -19,8 +19,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from nas.errors import NasError
+from nas.network import Network
 from nas.networks import registry
-from nas.networks.network import Network
 from nas.space import nearest
 
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from nas.frontends.fixed_sinc import POOL, FixedSinc, Scale, require_samples
 from nas.losses import create_head
-from nas.networks.network import Network
+from nas.network import Network
 
 LEAKY_SLOPE = 0.3
 BLOCKS = 6

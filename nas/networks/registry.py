@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from nas.network import Network
 from nas.networks.aasist import AASIST
 from nas.networks.lcnn import LCNN
-from nas.networks.network import Network
 from nas.networks.raw_pcdarts import raw_pcdarts
 from nas.networks.rawnet2 import rawnet2_2019, rawnet2_2021
 from nas.options import build_with_options

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from nas.networks.network import Network
+from nas.network import Network
 
 
 def first_samples(waveform: Tensor, samples: int | None) -> Tensor:

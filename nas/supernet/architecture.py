@@ -7,15 +7,16 @@ import json
 import torch
 from torch import Tensor, nn
 
-from nas.genotype import KINDS, Cell, Edge, Genotype
+from nas.genotype import Cell, Edge, Genotype
 from nas.space import SearchSpace, Zero
 from nas.supernet.expected_cost import CostBudget
 
 
 class Architecture(nn.Module):
-    """alpha [E, K] weighs the K primitives of each of E edges, beta [E] the edges into each node; for both cell types.
+    """alpha [E, K] weighs the K primitives of each of E edges, beta [E] the edges into each node; for each cell type.
 
-    All start as 1e-3 * N(0, 1). They are ordinary parameters: in the state_dict, moved with the module.
+    All start as 1e-3 * N(0, 1). They are ordinary parameters, alpha_TYPE and beta_TYPE: in the state_dict, moved with
+    the module.
 
     Attributes:
         limit: a budget for the cost of the genotype, where there is one.
@@ -27,22 +28,30 @@ class Architecture(nn.Module):
         super().__init__()
         self.space = space
         edges, primitives = len(space.topology.edges), len(space.primitives)
-        self.alpha_normal = nn.Parameter(1e-3 * torch.randn(edges, primitives))
-        self.alpha_expand = nn.Parameter(1e-3 * torch.randn(edges, primitives))
-        self.beta_normal = nn.Parameter(1e-3 * torch.randn(edges))
-        self.beta_expand = nn.Parameter(1e-3 * torch.randn(edges))
+        for name in space.types:
+            self.register_parameter(f"alpha_{name}", nn.Parameter(1e-3 * torch.randn(edges, primitives)))
+        for name in space.types:
+            self.register_parameter(f"beta_{name}", nn.Parameter(1e-3 * torch.randn(edges)))
 
-    def weights(self, kind: str) -> tuple[Tensor, Tensor]:
-        """Weights of the "normal" or "expand" cell: softmax of alpha over primitives [E, K] (Eq. 2), and softmax of
-        beta over the edges into each node [E] (edge normalisation of PC-DARTS)."""
-        beta = getattr(self, f"beta_{kind}")
+    def alpha(self, cell_type: str) -> nn.Parameter:
+        """alpha of a cell type, [E, K]."""
+        return self.get_parameter(f"alpha_{cell_type}")
+
+    def beta(self, cell_type: str) -> nn.Parameter:
+        """beta of a cell type, [E]."""
+        return self.get_parameter(f"beta_{cell_type}")
+
+    def weights(self, cell_type: str) -> tuple[Tensor, Tensor]:
+        """Weights of the cells of a type: softmax of alpha over primitives [E, K] (Eq. 2), and softmax of beta over the
+        edges into each node [E] (edge normalisation of PC-DARTS)."""
+        beta = self.beta(cell_type)
         b = torch.cat([beta[edges].softmax(0) for edges in self.space.topology.edge_slices])
-        return getattr(self, f"alpha_{kind}").softmax(1), b
+        return self.alpha(cell_type).softmax(1), b
 
     def hold_edges(self) -> None:
         """Weigh the edges into a node alike and train no beta, as DARTS does (up to its sum in place of a mean)."""
-        for kind in KINDS:
-            beta: nn.Parameter = getattr(self, f"beta_{kind}")
+        for name in self.space.types:
+            beta = self.beta(name)
             with torch.no_grad():
                 beta.zero_()
             beta.requires_grad_(False)
@@ -62,8 +71,7 @@ class Architecture(nn.Module):
         """The genotype that alpha and beta stand for at this moment (`derive`), within the limit where there is one."""
         if self.limit is not None:
             return self.limit.genotype(self)
-        cells = {kind: derive(self.space, *self.weights(kind)) for kind in KINDS}
-        return Genotype(normal=cells["normal"], expand=cells["expand"])
+        return Genotype({name: derive(self.space, *self.weights(name)) for name in self.space.types})
 
 
 def derive(space: SearchSpace, a: Tensor, b: Tensor) -> Cell:
@@ -85,4 +93,4 @@ def derive(space: SearchSpace, a: Tensor, b: Tensor) -> Cell:
         kept = sorted(range(len(values)), key=lambda source: -values[source])[: space.topology.kept_inputs]
         chosen = best.indices[edges].tolist()
         nodes.append(tuple(Edge(space.primitives[chosen[source]].name, source) for source in kept))
-    return tuple(nodes)
+    return Cell(tuple(nodes))

@@ -18,8 +18,10 @@ import torch
 from torch import Tensor
 
 from nas.bilevel import architecture_step, weight_step
-from nas.networks.raw_pcdarts import plan_cells
+from nas.cells.skeleton import Skeleton
+from nas.config import SearchedNetwork
 from nas.space import get_space
+from nas.supernet.architecture import Architecture
 from nas.supernet.folded import FoldedCell
 from nas.supernet.network import Implementation, Supernet
 from nas.supernet.per_edge import SearchCell
@@ -122,7 +124,8 @@ def bench_cells(
     space = get_space("raw_waveform")
     nodes, edges, primitives = space.topology.intermediate, len(space.topology.edges), len(space.primitives)
     rows = []
-    for number, plan in enumerate(plan_cells(channels, cells, {False: nodes, True: nodes}), start=1):
+    skeleton = Skeleton.of(space, SearchedNetwork(channels=channels, cells=cells))
+    for number, plan in enumerate(skeleton.plans(dict.fromkeys(space.types, nodes)), start=1):
         modules = [SearchCell(space, plan, 2), FoldedCell(space, plan, 2)]
         inputs = [
             torch.randn(batch, plan.before_previous, 2 * frames, requires_grad=True),
@@ -211,12 +214,11 @@ class _Bench:
         torch.manual_seed(0)
         self.variant, self.device, self.clock = variant, device, CLOCKS[clock]
         self.supernet = Supernet(
+            Architecture(get_space("raw_waveform")),
+            SearchedNetwork(channels=channels, cells=cells, **network),
             implementation=variant.implementation,
-            channels=channels,
-            cells=cells,
             compile=variant.compile,  # type: ignore[arg-type]
             recompute=variant.recompute,
-            **network,
         ).to(device)
         self.waveforms = 0.1 * torch.randn(batch, samples, device=device)
         self.labels = torch.arange(batch, device=device) % 2

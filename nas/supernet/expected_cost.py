@@ -1,7 +1,7 @@
 """The cost of the genotype that alpha and beta stand for: its expectation, a penalty on it, and a derivation within it.
 
 The cost of a genotype (parameters, MACs, measured latency) is a constant plus a term for every kept edge that depends
-on the primitive and on the kind of cell. alpha and beta are read as a distribution over genotypes: the kept inputs of a
+on the primitive and on the cell type. alpha and beta are read as a distribution over genotypes: the kept inputs of a
 node are drawn one after the other by softmax(beta), without replacement; the primitive of each by softmax(alpha), zero
 primitives left out. The expected cost then has a closed form, with gradients:
 
@@ -29,7 +29,7 @@ import torch
 from torch import Tensor
 
 from nas.errors import NasError
-from nas.genotype import FIRST_NODE, KINDS, Cell, Edge, Genotype
+from nas.genotype import FIRST_NODE, Cell, Edge, Genotype, Nodes
 from nas.space import SearchSpace, Zero
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class CostModel:
     Attributes:
         space: what is searched.
         reference: cost of the genotype whose edges all carry the first primitive that is not zero.
-        differences: for each kind of cell the difference of each primitive of the space; 0 for zero primitives.
+        differences: for each cell type the difference of each primitive of the space; 0 for zero primitives.
     """
 
     space: SearchSpace
@@ -55,48 +55,50 @@ class CostModel:
 
     @classmethod
     def of(cls, space: SearchSpace, cost: Callable[[Genotype], float]) -> CostModel:
-        """Measured on genotypes that carry one primitive throughout a kind of cell; exact where `cost` is a sum."""
+        """Measured on genotypes that carry one primitive in all cells of a type; exact where `cost` is a sum."""
         names = [primitive.name for primitive in space.primitives if not isinstance(primitive, Zero)]
         edges = space.topology.intermediate * space.topology.kept_inputs
 
-        def uniform(**primitives: str) -> Genotype:
-            cells: dict[str, Cell] = {
-                kind: tuple(
-                    tuple(Edge(name, source) for source in range(space.topology.kept_inputs))
-                    for _ in range(space.topology.intermediate)
-                )
-                for kind, name in primitives.items()
-            }
-            return Genotype(normal=cells["normal"], expand=cells["expand"])
+        def uniform(primitives: dict[str, str]) -> Genotype:
+            return Genotype(
+                {
+                    cell_type: Cell(
+                        tuple(
+                            tuple(Edge(name, source) for source in range(space.topology.kept_inputs))
+                            for _ in range(space.topology.intermediate)
+                        )
+                    )
+                    for cell_type, name in primitives.items()
+                }
+            )
 
-        everywhere = dict.fromkeys(KINDS, names[0])
-        reference = cost(uniform(**everywhere))
+        everywhere = dict.fromkeys(space.types, names[0])
+        reference = cost(uniform(everywhere))
         differences = {}
-        for kind in KINDS:
-            found = {name: (cost(uniform(**{**everywhere, kind: name})) - reference) / edges for name in names[1:]}
-            differences[kind] = tuple(found.get(primitive.name, 0.0) for primitive in space.primitives)
+        for cell_type in space.types:
+            found = {name: (cost(uniform({**everywhere, cell_type: name})) - reference) / edges for name in names[1:]}
+            differences[cell_type] = tuple(found.get(primitive.name, 0.0) for primitive in space.primitives)
         return cls(space, reference, differences)
 
     def cost(self, genotype: Genotype) -> float:
         """Cost of one genotype."""
         names = self.space.primitive_names
         return self.reference + sum(
-            self.differences[kind][names.index(edge.primitive)]
-            for kind in KINDS
-            for edges in getattr(genotype, kind)
-            for edge in edges
+            self.differences[cell_type][names.index(edge.primitive)]
+            for cell_type in self.space.types
+            for edge in genotype.cells[cell_type].edges
         )
 
     def expected(self, architecture: Architecture) -> Tensor:
         """Expected cost under alpha and beta, a scalar with gradients."""
-        total = architecture.alpha_normal.new_tensor(self.reference, dtype=torch.float64)
-        for kind in KINDS:
-            a, b = (weights.double() for weights in architecture.weights(kind))
+        total = torch.tensor(self.reference, dtype=torch.float64, device=architecture.alpha(self.space.types[0]).device)
+        for cell_type in self.space.types:
+            a, b = (weights.double() for weights in architecture.weights(cell_type))
             kept = torch.cat(
                 [inclusion(b[e], self.space.topology.kept_inputs) for e in self.space.topology.edge_slices]
             )
             carried = a[:, [not isinstance(primitive, Zero) for primitive in self.space.primitives]].sum(1)
-            total = total + (kept * (a @ a.new_tensor(self.differences[kind])) / carried).sum()
+            total = total + (kept * (a @ a.new_tensor(self.differences[cell_type])) / carried).sum()
         return total
 
 
@@ -130,14 +132,17 @@ class CostBudget:
             NasError: even the cheapest genotype is above the budget.
         """
         space, tables = self.model.space, {}
-        for kind in KINDS:
-            a, b = architecture.weights(kind)
+        for cell_type in space.types:
+            a, b = architecture.weights(cell_type)
             strength = (a * b.unsqueeze(1)).double().cpu().clamp_min(1e-300).log().numpy()
-            tables[kind] = _cells(space, strength, self.model.differences[kind], self.budget)
-        costs = {kind: np.array(sorted(tables[kind])) for kind in KINDS}
-        scores = {kind: np.array([tables[kind][cost][0] for cost in costs[kind]]) for kind in KINDS}
-        total = self.model.reference + costs["normal"][:, None] + costs["expand"][None, :]
-        strength_of = scores["normal"][:, None] + scores["expand"][None, :]
+            tables[cell_type] = _cells(space, strength, self.model.differences[cell_type], self.budget)
+        costs = [np.array(sorted(table)) for table in tables.values()]
+        scores = [
+            np.array([table[cost][0] for cost in rising]) for table, rising in zip(tables.values(), costs, strict=True)
+        ]
+        # One axis for each cell type.
+        total = sum(np.ix_(*costs), start=np.array(self.model.reference))
+        strength_of = sum(np.ix_(*scores), start=np.array(0.0))
         allowed = total <= self.budget * (1 + 1e-9)
         if not allowed.any():
             raise NasError(
@@ -146,16 +151,14 @@ class CostBudget:
         window = allowed & (total >= (1 - SLACK) * self.budget)
         if not window.any():
             window = allowed & (total == total[allowed].max())
-        row, column = np.unravel_index(int(np.where(window, strength_of, -np.inf).argmax()), total.shape)
-        return Genotype(
-            normal=tables["normal"][float(costs["normal"][row])][1],
-            expand=tables["expand"][float(costs["expand"][column])][1],
-        )
+        best = np.unravel_index(int(np.where(window, strength_of, -np.inf).argmax()), total.shape)
+        chosen = zip(tables.items(), costs, best, strict=True)
+        return Genotype({cell_type: Cell(table[float(rising[at])][1]) for (cell_type, table), rising, at in chosen})
 
 
 def _cells(
     space: SearchSpace, strength: np.ndarray, differences: tuple[float, ...], budget: float
-) -> dict[float, tuple[float, Cell]]:
+) -> dict[float, tuple[float, Nodes]]:
     """For every cost that a cell may have the strongest cell of that cost.
 
     Args:
@@ -164,7 +167,7 @@ def _cells(
         budget: sets how finely costs are told apart: to a millionth of it, so that measured ones stay few.
     """
     grain = 1e-6 * budget
-    best: dict[float, tuple[float, Cell]] = {0.0: (0.0, ())}
+    best: dict[float, tuple[float, Nodes]] = {0.0: (0.0, ())}
     usable = [k for k, primitive in enumerate(space.primitives) if not isinstance(primitive, Zero)]
     # Of primitives that cost the same, only the strongest on an edge can be part of the strongest cell.
     classes: dict[float, list[int]] = {}
@@ -184,7 +187,7 @@ def _cells(
                     order = sorted(range(len(sources)), key=lambda place: -picked[place][0])
                     kept = tuple(Edge(space.primitives[-picked[i][1]].name, sources[i]) for i in order)
                     options[cost] = (score, kept)
-        grown: dict[float, tuple[float, Cell]] = {}
+        grown: dict[float, tuple[float, Nodes]] = {}
         for (cost, (score, cell)), (more, (gain, kept)) in product(best.items(), options.items()):
             total = round((cost + more) / grain) * grain
             if total not in grown or score + gain > grown[total][0]:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from nas import processes
-from nas.networks.raw_pcdarts import CellPlan
+from nas.cells.skeleton import CellPlan
 from nas.space import SearchSpace
 from nas.supernet.differentiable import Given, Running, nodes
 from nas.supernet.fused import FusedNodes, Layout, Passes, regroup
@@ -100,7 +100,7 @@ class FoldedCell(SearchCell):
         frames = min(s0.shape[2] // 2, s1.shape[2])
         first: Any = self.preprocess.first
         second: Any = self.preprocess.second
-        kernels = [first.conv_1.weight, first.conv_2.weight] if self.plan.after_expand else [first.conv.weight]
+        kernels = [first.conv_1.weight, first.conv_2.weight] if self.plan.after_widening else [first.conv.weight]
         outputs = []
         for norm, halved, x, weight in (
             (first.norm, True, s0[:, :, : 2 * frames], torch.cat(kernels)),

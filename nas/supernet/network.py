@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from nas.losses import P2SGrad
-from nas.networks.network import Network
-from nas.networks.raw_pcdarts import FrontendKind, RecurrentEmbedding, Stem, plan_cells, require_samples
-from nas.space import SearchSpace, get_space
-from nas.supernet.architecture import KINDS, Architecture
+from nas.cells.network import CellNetwork
+from nas.cells.skeleton import CellPlan, Skeleton
+from nas.config import SearchedNetwork
+from nas.supernet.architecture import Architecture
 from nas.supernet.folded import FoldedCell
 from nas.supernet.fused import Passes
 from nas.supernet.per_edge import SearchCell
@@ -22,15 +21,15 @@ from nas.supernet.recurrent import GatheredGRU
 Implementation = Literal["folded", "per_edge"]
 
 
-class Supernet(Network):
-    """The Raw PC-DARTS supernet: waveform [B, T] -> cosines [B, 2], column 1 bona fide.
+class Supernet(CellNetwork):
+    """The skeleton of a search space with search cells: waveform [B, T] -> logits [B, 2], column 1 bona fide.
 
     Args:
-        space: what is searched.
+        architecture: weighs the candidates; what is searched is its space.
+        network: everything around the cells.
         partial: K_C; one in K_C channels passes through the candidates.
         implementation: how the cells compute it, "folded" (fast) or "per_edge" (the definition); parameters, buffers
             and their names are the same.
-        channels, cells, gru_hidden, gru_layers, frontend, learnable, kernel, mask: as in `RawPCDarts`.
         compile: "cell" compiles each cell with `torch.compile`, "whole" the whole forward; of folded cells the
             elementwise work, where C does not do it.
         recompute: keep less for the backward pass and compute it again (folded).
@@ -43,47 +42,39 @@ class Supernet(Network):
 
     def __init__(
         self,
-        space: SearchSpace | str = "raw_waveform",
+        architecture: Architecture,
+        network: SearchedNetwork,
         partial: int = 2,
         implementation: Implementation = "folded",
-        channels: int = 64,
-        cells: int = 8,
-        gru_hidden: int = 1024,
-        gru_layers: int = 3,
-        frontend: FrontendKind = "mel",
-        learnable: bool = False,
-        kernel: int = 128,
-        mask: int = 16,
         compile: Literal["none", "cell", "whole"] = "none",
         recompute: bool = False,
         published_statistics: bool = False,
     ) -> None:
-        super().__init__()
-        self.space = get_space(space) if isinstance(space, str) else space
-        nodes = self.space.topology.intermediate
+        space = architecture.space
         passes: Passes = "auto" if compile == "none" else "compiled"
-        self.architecture = Architecture(self.space)
-        self.stem = Stem(frontend, channels, learnable, kernel, mask)
-        plans = plan_cells(channels, cells, {False: nodes, True: nodes})
-        self.cells = nn.ModuleList(
-            FoldedCell(self.space, plan, partial, passes, recompute)
-            if implementation == "folded"
-            else SearchCell(self.space, plan, partial)
-            for plan in plans
+
+        def make_cell(plan: CellPlan) -> SearchCell:
+            if implementation == "folded":
+                return FoldedCell(space, plan, partial, passes, recompute)
+            return SearchCell(space, plan, partial)
+
+        super().__init__(
+            Skeleton.of(space, network), make_cell, dict.fromkeys(space.types, space.topology.intermediate)
         )
+        self.space, self.architecture = space, architecture
         if published_statistics:
             for cell in self.cells:
                 _move_statistics_twice(cell.get_submodule("edges"))
-        self.head = RecurrentEmbedding(nodes * plans[-1].channels, gru_hidden, gru_layers)
+        recurrent = {name: module for name, module in self.head.named_modules() if type(module) is nn.GRU}
         if implementation == "folded":
-            self.head.gru = GatheredGRU.like(self.head.gru)
-        self.output = P2SGrad(gru_hidden)
+            for name, module in recurrent.items():
+                self.head.set_submodule(name, GatheredGRU.like(module))
         if compile != "none":
             _set_up_compiler()
         if compile == "whole":
             if implementation == "folded":
                 # Passes by hand and a loop over frames, which the compiler would take minutes to follow.
-                for part in (*self.cells, self.head.gru):
+                for part in (*self.cells, *(self.head.get_submodule(name) for name in recurrent)):
                     part.forward = torch.compiler.disable(part.forward)  # type: ignore[method-assign]
             self.compile()
         elif compile == "cell" and implementation == "per_edge":
@@ -95,16 +86,14 @@ class Supernet(Network):
         architecture = {id(parameter) for parameter in self.architecture.parameters()}
         return (p for p in self.parameters() if id(p) not in architecture and p.requires_grad)
 
-    def embed(self, waveform: Tensor) -> Tensor:
-        """waveform [B, T] -> embedding [B, gru_hidden]."""
-        require_samples(waveform.shape[1], len(self.cells))
-        s0, s1 = self.stem(waveform)
-        weights = {kind: self.architecture.weights(kind) for kind in KINDS}
-        for cell in self.cells:
-            s0, s1 = s1, cell(s0, s1, *weights["expand" if cell.plan.expand else "normal"])
+    def cell_arguments(self) -> Mapping[str, tuple[Tensor, ...]]:
+        """For each cell type the weights a [E, K] and b [E] of its candidates and edges."""
+        return {name: self.architecture.weights(name) for name in self.space.types}
+
+    def summarise(self, x: Tensor) -> Tensor:
         # Under autocast the head stays float32: rounded cosines would make the loss's gradient mostly rounding.
-        with torch.autocast(s1.device.type, enabled=False):
-            return self.head(s1.to(self.output.weight.dtype))
+        with torch.autocast(x.device.type, enabled=False):
+            return super().summarise(x.to(next(self.output.parameters()).dtype))
 
     def forward(self, waveform: Tensor) -> Tensor:
         embedding = self.embed(waveform)

@@ -13,8 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from nas.cells.preprocess import Preprocess
+from nas.cells.skeleton import CellPlan
 from nas.errors import NasError
-from nas.networks.raw_pcdarts import CellPlan, Preprocess
 from nas.space import SearchSpace
 
 

@@ -1,6 +1,6 @@
 """LeakyReLU, 1 x 1 convolution, optional max-pool 2, normalisation by batch statistics: the inputs of a folded cell.
 
-`raw_pcdarts.Preprocess` as one function that keeps two tensors for its backward pass.
+`nas.cells.preprocess.Preprocess` as one function that keeps two tensors for its backward pass.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ import torch
 
 from nas.errors import NasError
 from nas.genotype import Genotype
-from nas.networks.raw_pcdarts import RawPCDarts
+from nas.networks.raw_pcdarts import raw_pcdarts
 from nas.supernet.benchmark import machine
 
 MEL_FIXED = Genotype.parse(
@@ -45,7 +45,7 @@ def bench_train(
         device: "cpu" or "cuda".
         precisions: "float32", "bf16".
         compiles: "none", "whole".
-        network: other arguments of `RawPCDarts`.
+        network: other values of `nas.config.SearchedNetwork`.
 
     Raises:
         NasError: an unknown precision or way to compile.
@@ -95,7 +95,7 @@ class _Step:
     ) -> None:
         torch.manual_seed(0)
         self.device, self.half = device, precision == "bf16"
-        self.network = RawPCDarts(genotype, channels=channels, **network).to(device)
+        self.network = raw_pcdarts(genotype, channels=channels, **network).to(device)
         trained = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
         self.optimizer = torch.optim.Adam(trained, 5e-5, fused=device == "cuda")
         self.waveforms = 0.1 * torch.randn(batch, samples, device=device)

@@ -20,8 +20,8 @@ from nas.data.utterance import Utterance
 from nas.frontends.sinc import SAMPLE_RATE
 from nas.genotype import Genotype
 from nas.metrics import Trials, min_tdcf, read_asv_scores
-from nas.networks.network import Network
-from nas.supernet.architecture import KINDS, Architecture
+from nas.network import Network
+from nas.supernet.architecture import Architecture
 from nas.training.events import EventWriter, keep_events
 from nas.training.gradient_norm import GradientNorm
 from nas.training.inputs import Inputs
@@ -113,16 +113,17 @@ class Board:
     @torch.no_grad()
     def architecture(self, epoch: int, architecture: Architecture, genotype: Genotype) -> None:
         """How far the search has decided, and the genotype with the strengths of its edges."""
-        weights = {kind: [part.double().cpu().numpy() for part in architecture.weights(kind)] for kind in KINDS}
-        alpha, beta = ({kind: weights[kind][part][None] for kind in KINDS} for part in (0, 1))
+        types = architecture.space.types
+        weights = {name: [part.double().cpu().numpy() for part in architecture.weights(name)] for name in types}
+        alpha, beta = ({name: weights[name][part][None] for name in types} for part in (0, 1))
         film = Film(architecture.space, (epoch,), alpha, beta, (genotype,))
-        for kind in KINDS:
+        for kind in types:
             self.writer.add_scalar(f"search/entropy_{kind}", film.entropy(kind).mean(), epoch)
             self.writer.add_scalar(f"search/parameter_free_{kind}", film.parameter_free(kind)[0], epoch)
             self.writer.add_histogram(f"alpha/{kind}", alpha[kind].ravel(), epoch)
         self.writer.add_text("genotype", textwrap.indent(textwrap.fill(str(genotype), 100), BLOCK), epoch)
         if self.pictured(epoch):
-            for kind in KINDS:
+            for kind in types:
                 self._picture(f"alpha_map/{kind}", draw_weights(film, kind), epoch)
             strengths = film.kept_strengths(0)
             self._picture("genotype", genotype_figure(genotype, film.space, strengths, f"Epoch {epoch}"), epoch)

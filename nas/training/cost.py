@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 
-from nas.config import RawPCDartsNetwork, Recipe
+from nas.config import Recipe
 from nas.cost import GenotypeCost, genotype_cost
 from nas.genotype import Genotype
 from nas.networks.benchmark import measure_scoring
@@ -15,9 +15,7 @@ UNITS = {"parameters": "parameters", "macs": "MACs", "latency": "CPU latency, ms
 
 def cost_of(genotype: Genotype, recipe: Recipe) -> GenotypeCost:
     """Cost of the network that the recipe builds of a genotype, for one utterance."""
-    assert isinstance(recipe.network, RawPCDartsNetwork)
-    network = recipe.network.model_dump(exclude={"name", "learnable", "mask"})
-    return genotype_cost(genotype, recipe.space, samples=recipe.data.samples, **network)
+    return genotype_cost(genotype, recipe.space, recipe.require_searched(), recipe.data.samples)
 
 
 def measure(objective: str, genotype: Genotype, recipe: Recipe) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from nas.config import RawPCDartsNetwork, Recipe
+from nas.config import Recipe
 from nas.genotype import Genotype
 from nas.training.train import TrainResult, train
 
@@ -32,6 +32,6 @@ def finetune(
         NasError: bad input; nothing is written then.
     """
     source = Path(weights)
-    if genotype is None and isinstance(recipe.network, RawPCDartsNetwork) and (source / "genotype.json").is_file():
+    if genotype is None and recipe.searched and (source / "genotype.json").is_file():
         genotype = source / "genotype.json"
     return train(recipe, genotype, output, weights=source, progress=progress)

@@ -16,7 +16,7 @@ from nas import processes
 from nas.config import Search, Train
 from nas.data.batches import Batch
 from nas.errors import Interrupted, NasError
-from nas.networks.network import Network
+from nas.network import Network
 from nas.progress import progress_bar
 from nas.synchronised import average_statistics, synchronise_norms
 from nas.training.board import Board

@@ -13,7 +13,7 @@ from nas.config import Recipe
 from nas.data.normalisation import normalise
 from nas.data.utterance import Utterance
 from nas.files import write_text
-from nas.networks.network import Network
+from nas.network import Network
 from nas.training.inputs import Inputs
 from nas.visual.look import plain
 

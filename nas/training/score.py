@@ -18,9 +18,9 @@ from nas.data.normalisation import Normalisation, normalise
 from nas.errors import NasError
 from nas.files import require_line_safe, write_text
 from nas.metrics import Decision
+from nas.network import Network
 from nas.networks import registry
 from nas.networks.inference import prepare_for_inference
-from nas.networks.network import Network
 from nas.networks.published import load_published
 from nas.networks.scoring import first_samples, score_waveform
 from nas.progress import progress_bar

@@ -14,7 +14,7 @@ from nas import processes
 from nas.config import Recipe, Selection
 from nas.data.batches import Batches
 from nas.metrics import eer
-from nas.networks.network import Network
+from nas.network import Network
 from nas.progress import progress_bar
 from nas.training.inputs import Inputs
 

@@ -15,11 +15,11 @@ from torch import Tensor, nn
 
 from nas import processes
 from nas.bilevel import architecture_step, architecture_step_second_order, require_adam, weight_step
-from nas.config import RawPCDartsNetwork, Recipe
+from nas.config import Recipe
 from nas.data.batches import Batch
-from nas.errors import NasError
 from nas.genotype import Genotype
-from nas.networks.raw_pcdarts import require_samples
+from nas.space import get_space
+from nas.supernet.architecture import Architecture
 from nas.supernet.expected_cost import CostBudget, CostModel
 from nas.supernet.network import Supernet
 from nas.training.board import Board
@@ -55,16 +55,15 @@ def build_supernet(recipe: Recipe) -> Supernet:
     Raises:
         NasError: no such space, K_C does not divide the channels, or the network has no cells to search.
     """
-    if not isinstance(recipe.network, RawPCDartsNetwork):
-        raise NasError(f"network.name: a search needs raw-pcdarts, not {recipe.network.name!r}")
+    network = recipe.require_searched()
     supernet = Supernet(
-        recipe.space,
+        Architecture(get_space(recipe.space)),
+        network,
         recipe.supernet.partial,
         recipe.supernet.implementation,
         compile=recipe.engine.compile,
         recompute=recipe.supernet.recompute,
         published_statistics=recipe.supernet.published_statistics,
-        **recipe.network.model_dump(exclude={"name"}),
     )
     if recipe.search.strategy == "darts":
         supernet.architecture.hold_edges()
@@ -132,7 +131,7 @@ class _Prepared:
 def _prepare(recipe: Recipe, progress: bool) -> _Prepared:
     accelerator = start_engine(recipe)
     supernet = build_supernet(recipe)
-    require_samples(recipe.data.samples, len(supernet.cells))
+    supernet.skeleton.require_samples(recipe.data.samples)
     inputs = open_inputs(recipe, ("train", "dev"), progress)
     halves = halve_training(recipe, inputs)
     weights, architecture = (
@@ -237,7 +236,7 @@ class _Search(Loop):
     def frontend(self) -> dict[str, Tensor] | None:
         """The front-end's weights, where the search trains them."""
         module: nn.Module = self.network.stem.frontend
-        return module.state_dict() if getattr(self.recipe.network, "learnable", False) else None
+        return module.state_dict() if self.recipe.require_searched().learnable else None
 
 
 def _endless(batches: TrainingBatches, epoch: int, skip: int) -> Iterator[Batch]:

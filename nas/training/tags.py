@@ -6,9 +6,9 @@ from typing import Any
 
 import torch
 
-from nas.config import RawPCDartsNetwork, Recipe
+from nas.config import Recipe
 from nas.frontends.sinc import Scale
-from nas.supernet.architecture import KINDS
+from nas.space import get_space
 
 CURVES = {
     "train_loss": "loss/train",
@@ -23,9 +23,8 @@ CURVES = {
 HPARAMS = ("hparam/best_dev_eer", "hparam/best_epoch", "hparam/last_train_loss")
 OPTIMIZERS = {"search": ("weights", "architecture"), "train": ("network",)}
 """Whose learning rates and gradient norms are shown."""
-SEARCH_CURVES = tuple(f"search/{name}_{kind}" for name in ("entropy", "parameter_free") for kind in KINDS)
-FILTERED = ("raw-pcdarts", "aasist", "rawnet2")
-"""Networks whose first layer is filters on the waveform."""
+FILTERED = ("aasist", "rawnet2")
+"""Hand-made networks whose first layer is filters on the waveform."""
 HEARD = 3
 """Worst utterances of each class that can be listened to."""
 
@@ -37,17 +36,17 @@ def promised_tags(kind: str, recipe: Recipe) -> dict[str, set[str]]:
         kind: "search" or "train".
         recipe: the recipe as run, with `engine.pictures` above 0.
     """
-    searched = kind == "search"
+    searched, types = kind == "search", get_space(recipe.space).types
     optimizers = OPTIMIZERS[kind]
     columns = [name for name in CURVES if searched or name != "architecture_loss"]
     scalars = {CURVES[name] for name in columns} | set(HPARAMS)
     scalars |= {f"{group}/{name}" for group in ("learning_rate", "gradient_norm") for name in optimizers}
     images, histograms = {"dev/det", "dev/scores"}, {"scores/bonafide", "scores/spoof"}
     if searched:
-        scalars |= set(SEARCH_CURVES)
-        images |= {"genotype", *(f"alpha_map/{cell}" for cell in KINDS)}
-        histograms |= {f"alpha/{cell}" for cell in KINDS}
-    if recipe.network.name.startswith(FILTERED):
+        scalars |= {f"search/{name}_{cell}" for name in ("entropy", "parameter_free") for cell in types}
+        images |= {"genotype", *(f"alpha_map/{cell}" for cell in types)}
+        histograms |= {f"alpha/{cell}" for cell in types}
+    if recipe.searched or recipe.network.name.startswith(FILTERED):
         images.add("front_end/filters")
     if learnt_scale(recipe):
         scalars.add("front_end/mean_shift_hz")
@@ -70,6 +69,7 @@ def layout(kind: str, recipe: Recipe) -> dict[str, dict[str, list[Any]]]:
     Charts of the same name are the same for a search and a training: TensorBoard joins the pages of all runs, and would
     show two that differ one after the other.
     """
+    types = get_space(recipe.space).types
     names = [name for group in OPTIMIZERS.values() for name in group]
     start = {
         "loss": ["loss/train", "loss/dev"],
@@ -77,8 +77,8 @@ def layout(kind: str, recipe: Recipe) -> dict[str, dict[str, list[Any]]]:
         "accuracy, %": ["accuracy/train", "accuracy/dev"],
     }
     search = {
-        "entropy of the edges, nats (high: undecided)": [f"search/entropy_{cell}" for cell in KINDS],
-        "share of operations without weights (1: collapsed)": [f"search/parameter_free_{cell}" for cell in KINDS],
+        "entropy of the edges, nats (high: undecided)": [f"search/entropy_{cell}" for cell in types],
+        "share of operations without weights (1: collapsed)": [f"search/parameter_free_{cell}" for cell in types],
         "loss of the architecture steps": ["loss/architecture"],
     }
     machine = {
@@ -98,7 +98,7 @@ def layout(kind: str, recipe: Recipe) -> dict[str, dict[str, list[Any]]]:
 
 def learnt_scale(recipe: Recipe) -> Scale | None:
     """How learnable sinc filters were spread at the start; None where there are none."""
-    network = recipe.network
-    if not isinstance(network, RawPCDartsNetwork) or not network.learnable or network.frontend == "conv0":
+    network = recipe.searched
+    if network is None or not network.learnable or network.frontend == "conv0":
         return None
     return network.frontend

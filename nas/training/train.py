@@ -14,14 +14,17 @@ from torch import Tensor
 from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, StepLR
 from torch.optim.swa_utils import AveragedModel, update_bn
 
-from nas.config import RawPCDartsNetwork, Recipe
+from nas.cells.derived import DerivedNetwork
+from nas.cells.network import CellNetwork
+from nas.cells.skeleton import Skeleton
+from nas.config import OtherNetwork, Recipe
 from nas.config import Train as Settings
 from nas.data.batches import Batch
 from nas.errors import NasError
 from nas.genotype import Genotype, genotype_file
+from nas.network import Network
 from nas.networks import registry
-from nas.networks.network import Network
-from nas.networks.raw_pcdarts import RawPCDarts, require_samples
+from nas.space import get_space
 from nas.synchronised import average_statistics
 from nas.training.checkpoint import Snapshot, read_checkpoint
 from nas.training.engine import start_engine
@@ -50,14 +53,15 @@ def build_network(recipe: Recipe, genotype: Genotype | None) -> Network:
         NasError: a genotype that is missing, not wanted, or not of the recipe's search space; an unknown network.
     """
     network = recipe.network
-    if isinstance(network, RawPCDartsNetwork):
-        if genotype is None:
-            raise NasError("network raw-pcdarts is built from a genotype: give --genotype FILE")
-        require_samples(recipe.data.samples, network.cells)
-        return RawPCDarts(genotype, recipe.space, **{**network.model_dump(exclude={"name"}), "learnable": False})
-    if genotype is not None:
-        raise NasError(f"network {network.name!r} is not built from a genotype; leave --genotype out")
-    return registry.create(network.name, **network.options)
+    if isinstance(network, OtherNetwork):
+        if genotype is not None:
+            raise NasError(f"network {network.name!r} is not built from a genotype; leave --genotype out")
+        return registry.create(network.name, **network.options)
+    if genotype is None:
+        raise NasError(f"network {network.name} is built from a genotype: give --genotype FILE")
+    space = get_space(recipe.space)
+    Skeleton.of(space, network).require_samples(recipe.data.samples)
+    return DerivedNetwork(genotype, space, network.model_copy(update={"learnable": False}))
 
 
 def load_frontend(network: Network, recipe: Recipe, genotype: Path | None, frontend: Path | None) -> Path | None:
@@ -72,9 +76,9 @@ def load_frontend(network: Network, recipe: Recipe, genotype: Path | None, front
     Raises:
         NasError: the front-end was learnt and its file is missing, or does not fit.
     """
-    if not isinstance(network, RawPCDarts) or not isinstance(recipe.network, RawPCDartsNetwork):
+    if not isinstance(network, CellNetwork) or recipe.searched is None:
         return None
-    if frontend is None and not recipe.network.learnable:
+    if frontend is None and not recipe.searched.learnable:
         return None
     if frontend is None and genotype is not None:
         frontend = genotype.with_suffix(".frontend.safetensors")
@@ -86,7 +90,7 @@ def load_frontend(network: Network, recipe: Recipe, genotype: Path | None, front
     try:
         network.stem.frontend.load_state_dict(read_tensors(frontend))
     except RuntimeError as error:
-        raise NasError(f"{frontend} does not fit the front-end {recipe.network.frontend!r} of the recipe") from error
+        raise NasError(f"{frontend} does not fit the front-end {recipe.searched.frontend!r} of the recipe") from error
     return frontend
 
 
@@ -139,7 +143,7 @@ def train(
     taken = load_frontend(network, recipe, file, Path(frontend) if frontend else None)
     frozen = freeze(network, recipe.train)
     inputs, batches = _open(recipe, accelerator, progress)
-    learnt = network.stem.frontend.state_dict() if taken and isinstance(network, RawPCDarts) else None
+    learnt = network.stem.frontend.state_dict() if taken and isinstance(network, CellNetwork) else None
     with holding(Path(output)):
         run = Run.create(output, "train", recipe, genotype, learnt, weights)
         run.on_epoch = on_epoch
@@ -214,8 +218,7 @@ def _open(recipe: Recipe, accelerator: Accelerator, progress: bool) -> tuple[Inp
 
 
 def _genotype_of(run: Run) -> Genotype | None:
-    searched = isinstance(run.recipe.network, RawPCDartsNetwork)
-    return Genotype.load(run.folder / "genotype.json") if searched else None
+    return Genotype.load(run.folder / "genotype.json") if run.recipe.searched else None
 
 
 class _Training(Loop):

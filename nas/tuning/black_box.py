@@ -22,11 +22,12 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from nas import processes
-from nas.config import RawPCDartsNetwork, Recipe
+from nas.cells.network import CellNetwork
+from nas.cells.skeleton import Skeleton
+from nas.config import Recipe
 from nas.errors import NasError
 from nas.files import write_text
 from nas.genotype import Genotype
-from nas.networks.raw_pcdarts import RawPCDarts, require_samples
 from nas.searching.proxies import PROXIES
 from nas.space import get_space
 from nas.training.cost import cost_of, measure
@@ -35,7 +36,7 @@ from nas.training.inputs import open_inputs
 from nas.training.run import Run
 from nas.training.search import SearchResult
 from nas.training.train import build_network, train
-from nas.tuning.encoding import Encoding, kinds_of
+from nas.tuning.encoding import Encoding
 from nas.tuning.folder import open_folder
 from nas.tuning.one_shot import OneShot
 from nas.tuning.pareto import write_front
@@ -137,14 +138,14 @@ def warm_start(study: Study, encoding: Encoding, recipe: Recipe) -> list[Genotyp
     proxy = PROXIES[settings.warm_start]
     chance = random.Random(recipe.seed)
     sample = {str(g): g for g in (Genotype.random(encoding.space, chance) for _ in range(settings.warm_samples))}
-    # The other kind of cell follows the searched one, where only one kind varies.
+    # Cell types that do not vary follow one that does.
     genotypes = {str(g): g for g in (encoding.genotype(encoding.parameters(g)) for g in sample.values())}
     waveforms, labels = proxy_batch(recipe)
     scores = {}
     for name, genotype in genotypes.items():
         seed_everything(recipe.seed)
         network = build_network(recipe, genotype)
-        assert isinstance(network, RawPCDarts)
+        assert isinstance(network, CellNetwork)
         scores[name] = proxy(network, waveforms, labels)
     ranked = sorted(genotypes, key=lambda name: -scores[name])[: settings.warm_trials]
     for name in ranked:
@@ -169,10 +170,9 @@ def _require(recipe: Recipe) -> Encoding:
     Raises:
         NasError: settings that do not go together.
     """
-    settings, strategy, network = recipe.search.black_box, recipe.search.strategy, recipe.network
-    if not isinstance(network, RawPCDartsNetwork):
-        raise NasError(f"network.name: a search needs raw-pcdarts, not {network.name!r}")
-    require_samples(recipe.data.samples, network.cells)
+    settings, strategy, network = recipe.search.black_box, recipe.search.strategy, recipe.require_searched()
+    skeleton = Skeleton.of(get_space(recipe.space), network)
+    skeleton.require_samples(recipe.data.samples)
     if processes.count() > 1:
         raise NasError(f"strategy {strategy} runs a trial in one process; start several workers with one --storage")
     if settings.objectives and strategy not in ("nsga2", "random"):
@@ -191,7 +191,7 @@ def _require(recipe: Recipe) -> Encoding:
         )
     if settings.warm_start is not None:
         _ = PROXIES[settings.warm_start]
-    return Encoding(get_space(recipe.space), kinds_of(network.cells))
+    return Encoding(get_space(recipe.space), skeleton.types)
 
 
 def _open_run(output: str | Path, recipe: Recipe) -> Run:

@@ -22,15 +22,8 @@ from optuna import Trial
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 
 from nas.errors import NasError
-from nas.genotype import FIRST_NODE, KINDS, Cell, Edge, Genotype
-from nas.networks.raw_pcdarts import plan_cells
+from nas.genotype import FIRST_NODE, Cell, Edge, Genotype
 from nas.space import SearchSpace, Zero
-
-
-def kinds_of(cells: int) -> tuple[str, ...]:
-    """The kinds of cell that a stack of so many cells contains: two cells, for instance, are both expand cells."""
-    present = {plan.expand for plan in plan_cells(1, cells, {False: 1, True: 1})}
-    return tuple(kind for kind in KINDS if (kind == "expand") in present)
 
 
 @dataclass(frozen=True)
@@ -39,11 +32,14 @@ class Encoding:
 
     Args:
         space: what can be searched.
-        kinds: the kinds of cell that vary; the other kind, where there is one, is the same as the one that does.
+        types: the cell types that vary, by default all; the others have the cell of the first that does.
     """
 
     space: SearchSpace
-    kinds: tuple[str, ...] = KINDS
+    types: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "types", self.types or self.space.types)
 
     @property
     def primitives(self) -> tuple[str, ...]:
@@ -62,12 +58,12 @@ class Encoding:
     def choices(self) -> dict[str, tuple[str, ...]]:
         """Every parameter with its choices; the parameters of a node stand together."""
         choices: dict[str, tuple[str, ...]] = {}
-        for kind in self.kinds:
+        for cell_type in self.types:
             for node in self.nodes:
                 if len(self.source_sets(node)) > 1:
-                    choices[f"{kind}.node{node}.sources"] = self.source_sets(node)
+                    choices[f"{cell_type}.node{node}.sources"] = self.source_sets(node)
                 for place in range(self.space.topology.kept_inputs):
-                    choices[f"{kind}.node{node}.primitive{place}"] = self.primitives
+                    choices[f"{cell_type}.node{node}.primitive{place}"] = self.primitives
         return choices
 
     @cached_property
@@ -96,21 +92,20 @@ class Encoding:
                     f"{', '.join(choices)}"
                 )
 
-        def cell(kind: str) -> Cell:
+        def cell(cell_type: str) -> Cell:
             nodes = []
             for node in self.nodes:
-                sources = parameters.get(f"{kind}.node{node}.sources", self.source_sets(node)[0])
+                sources = parameters.get(f"{cell_type}.node{node}.sources", self.source_sets(node)[0])
                 nodes.append(
                     tuple(
-                        Edge(parameters[f"{kind}.node{node}.primitive{place}"], int(source))
+                        Edge(parameters[f"{cell_type}.node{node}.primitive{place}"], int(source))
                         for place, source in enumerate(sources.split())
                     )
                 )
-            return tuple(nodes)
+            return Cell(tuple(nodes))
 
-        found = {kind: cell(kind) for kind in self.kinds}
-        only = found[self.kinds[0]]
-        genotype = Genotype(normal=found.get("normal", only), expand=found.get("expand", only))
+        found = {name: cell(name) for name in self.types}
+        genotype = Genotype({name: found.get(name, found[self.types[0]]) for name in self.space.types})
         return genotype.validate(self.space)
 
     def parameters(self, genotype: Genotype) -> dict[str, str]:
@@ -121,22 +116,22 @@ class Encoding:
         """
         genotype.validate(self.space)
         parameters = {}
-        for kind in self.kinds:
-            if getattr(genotype, f"{kind}_concat") != tuple(self.nodes):
+        for cell_type in self.types:
+            if genotype.cells[cell_type].concat != tuple(self.nodes):
                 raise NasError(
-                    f"genotype: the {kind} cell does not concatenate all its nodes; such cells are not searched"
+                    f"genotype: the {cell_type} cell does not concatenate all its nodes; such cells are not searched"
                 )
-            for node, edges in zip(self.nodes, getattr(genotype, kind), strict=True):
+            for node, edges in zip(self.nodes, genotype.cells[cell_type].nodes, strict=True):
                 ordered = sorted(edges, key=lambda edge: edge.source)
                 sources = " ".join(str(edge.source) for edge in ordered)
                 if sources not in self.source_sets(node):
                     raise NasError(
-                        f"genotype: node {node} of the {kind} cell has the inputs {sources}; a searched node keeps "
-                        f"{self.space.topology.kept_inputs} different ones"
+                        f"genotype: node {node} of the {cell_type} cell has the inputs {sources}; a searched node "
+                        f"keeps {self.space.topology.kept_inputs} different ones"
                     )
-                parameters[f"{kind}.node{node}.sources"] = sources
+                parameters[f"{cell_type}.node{node}.sources"] = sources
                 for place, edge in enumerate(ordered):
-                    parameters[f"{kind}.node{node}.primitive{place}"] = edge.primitive
+                    parameters[f"{cell_type}.node{node}.primitive{place}"] = edge.primitive
         choices = self.choices
         for name, value in parameters.items():
             if name in choices and value not in choices[name]:

@@ -20,7 +20,7 @@ from nas.config import Recipe
 from nas.errors import NasError
 from nas.genotype import Genotype
 from nas.space import SearchSpace
-from nas.supernet.architecture import KINDS, Architecture
+from nas.supernet.architecture import Architecture
 from nas.supernet.network import Supernet
 from nas.training.engine import start_engine
 from nas.training.inputs import TrainingBatches, open_inputs
@@ -36,20 +36,20 @@ class Chosen(nn.Module):
         super().__init__()
         genotype.validate(space)
         self.space = space
-        for kind in KINDS:
-            a, b = architecture.weights(kind)
+        for name in space.types:
+            a, b = architecture.weights(name)
             kept_a, kept_b = torch.zeros_like(a), torch.zeros_like(b)
-            for edges, kept in zip(space.topology.edge_slices, getattr(genotype, kind), strict=True):
+            for edges, kept in zip(space.topology.edge_slices, genotype.cells[name].nodes, strict=True):
                 rows = [edges.start + edge.source for edge in kept]
                 for row, edge in zip(rows, kept, strict=True):
                     kept_a[row, space.primitive_names.index(edge.primitive)] = 1.0
                 kept_b[rows] = b[rows].detach() / b[rows].detach().sum()
-            self.register_buffer(f"a_{kind}", kept_a)
-            self.register_buffer(f"b_{kind}", kept_b)
+            self.register_buffer(f"a_{name}", kept_a)
+            self.register_buffer(f"b_{name}", kept_b)
 
-    def weights(self, kind: str) -> tuple[Tensor, Tensor]:
+    def weights(self, cell_type: str) -> tuple[Tensor, Tensor]:
         """As of `Architecture`: [E, K] and [E]."""
-        return getattr(self, f"a_{kind}"), getattr(self, f"b_{kind}")
+        return getattr(self, f"a_{cell_type}"), getattr(self, f"b_{cell_type}")
 
 
 @contextmanager

@@ -20,9 +20,9 @@ from nas.errors import NasError
 from nas.files import write_text
 from nas.metrics.comparison import markdown_table
 from nas.metrics.evaluation import Evaluation
+from nas.network import Network
 from nas.networks.benchmark import measure_scoring
 from nas.networks.cost import measure_cost
-from nas.networks.network import Network
 from nas.text_files import read_text
 from nas.training.run import read_settings
 

@@ -23,16 +23,16 @@ from PIL import Image
 
 from nas.errors import NasError
 from nas.files import write_bytes
-from nas.genotype import FIRST_NODE, Cell, Genotype
+from nas.genotype import FIRST_NODE, Genotype
 from nas.space import SearchSpace, get_space
 from nas.text_files import read_json
 from nas.visual.genotype import genotype_figure
-from nas.visual.graph import KINDS, Strengths
+from nas.visual.graph import Strengths
 from nas.visual.look import INK, MUTED, RULE, family_of, plain, render, save_figure
 
 Values = NDArray[np.float64]
-COLOURS = ("#0072B2", "#D55E00")
-"""Normal and expand cell."""
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
+"""Of the cell types, in the order of the space; taken again where there are more."""
 HOLD_MS, LAST_HOLD_MS = 600, 2_500
 
 
@@ -40,7 +40,7 @@ class Change(NamedTuple):
     """A node that reads otherwise than an epoch before."""
 
     epoch: int
-    kind: str
+    cell_type: str
     node: int
     before: str
     after: str
@@ -53,7 +53,7 @@ class Film:
     Attributes:
         space: the search space that was searched.
         epochs: [N] numbers of the epochs, rising.
-        alpha: softmax of alpha for "normal" and "expand", [N, E, K].
+        alpha: softmax of alpha for each cell type, [N, E, K].
         beta: softmax of beta over the edges into each node, [N, E].
         genotypes: [N], derived after each epoch.
     """
@@ -64,22 +64,20 @@ class Film:
     beta: Mapping[str, Values]
     genotypes: tuple[Genotype, ...]
 
-    def strength(self, kind: str) -> Values:
+    def strength(self, cell_type: str) -> Values:
         """alpha times beta, softmaxed, [N, E, K]: what the genotype is derived from."""
-        return self.alpha[kind] * self.beta[kind][:, :, None]
+        return self.alpha[cell_type] * self.beta[cell_type][:, :, None]
 
-    def entropy(self, kind: str) -> Values:
+    def entropy(self, cell_type: str) -> Values:
         """Entropy of each edge's softmax in nats, [N, E]; log K where nothing is decided, 0 where all is."""
-        a = self.alpha[kind]
+        a = self.alpha[cell_type]
         return np.asarray(-(a * np.log(np.maximum(a, 1e-12))).sum(axis=2))
 
-    def parameter_free(self, kind: str) -> Values:
+    def parameter_free(self, cell_type: str) -> Values:
         """Share of the kept edges whose operation has no weights, [N]; near 1 the search has collapsed."""
         shares = []
         for genotype in self.genotypes:
-            free = [
-                self.space.primitive(edge.primitive).parameter_free for node in getattr(genotype, kind) for edge in node
-            ]
+            free = [self.space.primitive(edge.primitive).parameter_free for edge in genotype.cells[cell_type].edges]
             shares.append(sum(free) / len(free))
         return np.array(shares)
 
@@ -88,12 +86,11 @@ class Film:
         index = {edge: number for number, edge in enumerate(self.space.topology.edges)}
         column = {name: number for number, name in enumerate(self.space.primitive_names)}
         found: dict[str, list[list[float]]] = {}
-        for kind in KINDS:
-            strength = self.strength(kind)[at]
-            nodes: Cell = getattr(self.genotypes[at], kind)
-            found[kind] = [
+        for cell_type in self.space.types:
+            strength = self.strength(cell_type)[at]
+            found[cell_type] = [
                 [float(strength[index[edge.source, node], column[edge.primitive]]) for edge in edges]
-                for node, edges in enumerate(nodes, start=FIRST_NODE)
+                for node, edges in enumerate(self.genotypes[at].cells[cell_type].nodes, start=FIRST_NODE)
             ]
         return found
 
@@ -101,10 +98,11 @@ class Film:
         """Every change of the genotype from one epoch to the next; the order of a node's inputs does not count."""
         found = []
         for epoch, old, new in zip(self.epochs[1:], self.genotypes, self.genotypes[1:], strict=False):
-            for kind in KINDS:
-                for node, (before, after) in enumerate(zip(getattr(old, kind), getattr(new, kind), strict=True)):
+            for cell_type in self.space.types:
+                nodes = zip(old.cells[cell_type].nodes, new.cells[cell_type].nodes, strict=True)
+                for node, (before, after) in enumerate(nodes):
                     if sorted(before) != sorted(after):
-                        found.append(Change(epoch, kind, node, _inputs(before), _inputs(after)))
+                        found.append(Change(epoch, cell_type, node, _inputs(before), _inputs(after)))
         return tuple(found)
 
 
@@ -141,30 +139,33 @@ def read_film(run: str | Path) -> Film:
     space = get_space(str(contents[0].get("space", "raw_waveform")))
     edges, primitives = len(space.topology.edges), len(space.primitives)
     alpha = {
-        kind: np.stack(
+        cell_type: np.stack(
             [
-                _numbers(content, f"alpha_{kind}", (edges, primitives), found[epoch])
+                _numbers(content, f"alpha_{cell_type}", (edges, primitives), found[epoch])
                 for epoch, content in zip(epochs, contents, strict=True)
             ]
         )
-        for kind in KINDS
+        for cell_type in space.types
     }
     beta = {
-        kind: np.stack(
+        cell_type: np.stack(
             [
-                _numbers(content, f"beta_{kind}", (edges,), found[epoch])
+                _numbers(content, f"beta_{cell_type}", (edges,), found[epoch])
                 for epoch, content in zip(epochs, contents, strict=True)
             ]
         )
-        for kind in KINDS
+        for cell_type in space.types
     }
     genotypes = tuple(Genotype.load(folder / f"epoch_{epoch:03d}.json").validate(space) for epoch in epochs)
     pieces = space.topology.edge_slices
     return Film(
         space,
         epochs,
-        {kind: _softmax(values, 2) for kind, values in alpha.items()},
-        {kind: np.concatenate([_softmax(b[:, piece], 1) for piece in pieces], axis=1) for kind, b in beta.items()},
+        {cell_type: _softmax(values, 2) for cell_type, values in alpha.items()},
+        {
+            cell_type: np.concatenate([_softmax(b[:, piece], 1) for piece in pieces], axis=1)
+            for cell_type, b in beta.items()
+        },
         genotypes,
     )
 
@@ -179,7 +180,7 @@ def _read(path: Path) -> dict[str, Any]:
     except NasError as error:
         raise NasError(f"not a JSON file of alpha and beta: {error}") from error
     if not isinstance(content, dict):
-        raise NasError(f"{path}: expected the keys alpha_normal, beta_normal, alpha_expand and beta_expand")
+        raise NasError(f"{path}: expected an alpha and a beta for each cell type, such as alpha_normal and beta_normal")
     return content
 
 
@@ -198,7 +199,7 @@ def _softmax(values: Values, axis: int) -> Values:
     return np.asarray(powers / powers.sum(axis=axis, keepdims=True))
 
 
-def draw_trajectories(film: Film, kind: str) -> Figure:
+def draw_trajectories(film: Film, cell_type: str) -> Figure:
     """softmax(alpha) of every edge of a cell over the epochs; a row a node, a column a source.
 
     What the genotype takes at the end is drawn thick; the shade of an edge that is dropped is pale.
@@ -206,8 +207,8 @@ def draw_trajectories(film: Film, kind: str) -> Figure:
     topology = film.space.topology
     columns = topology.inputs + topology.intermediate - 1
     figure = Figure(figsize=(2.35 * columns + 0.5, 1.75 * topology.intermediate + 1.1), layout="constrained")
-    kept: Cell = getattr(film.genotypes[-1], kind)
-    highest = float(film.alpha[kind].max()) * 1.08
+    kept = film.genotypes[-1].cells[cell_type].nodes
+    highest = float(film.alpha[cell_type].max()) * 1.08
     grid = figure.subplots(topology.intermediate, columns, squeeze=False, sharex=True, sharey=True)
     for axes in grid.flat:
         axes.set_axis_off()
@@ -219,7 +220,7 @@ def draw_trajectories(film: Film, kind: str) -> Figure:
             colour, style = _line(name, film.space)
             axes.plot(
                 film.epochs,
-                film.alpha[kind][:, number, column],
+                film.alpha[cell_type][:, number, column],
                 color=colour,
                 linestyle=style,
                 linewidth=2.6 if name in taken else 1.1,
@@ -241,7 +242,10 @@ def draw_trajectories(film: Film, kind: str) -> Figure:
     ]
     figure.legend(handles=handles, loc="outside lower center", ncols=min(len(names), 8), frameon=False, fontsize=8.5)
     figure.suptitle(
-        f"{kind.capitalize()} cell: softmax of α on every edge, over the epochs", fontsize=13, weight="bold", color=INK
+        f"{cell_type.capitalize()} cell: softmax of α on every edge, over the epochs",
+        fontsize=13,
+        weight="bold",
+        color=INK,
     )
     return figure
 
@@ -258,14 +262,18 @@ def draw_overview(film: Film) -> Figure:
     figure = Figure(figsize=(9.5, 7.0), layout="constrained")
     entropy, collapse, moments = figure.subplots(3, 1, sharex=True, height_ratios=(3, 2, 2))
     undecided = float(np.log(len(film.space.primitives)))
-    for kind, colour in zip(KINDS, COLOURS, strict=True):
-        values = film.entropy(kind)
+    types = film.space.types
+    colours = {name: COLOURS[at % len(COLOURS)] for at, name in enumerate(types)}
+    for cell_type, colour in colours.items():
+        values = film.entropy(cell_type)
         entropy.fill_between(film.epochs, values.min(axis=1), values.max(axis=1), color=colour, alpha=0.15, linewidth=0)
         entropy.plot(
-            film.epochs, values.mean(axis=1), color=colour, linewidth=2.2, label=f"{kind} cell, mean and range"
+            film.epochs, values.mean(axis=1), color=colour, linewidth=2.2, label=f"{cell_type} cell, mean and range"
         )
-        style = "-" if kind == "normal" else "--"
-        collapse.plot(film.epochs, film.parameter_free(kind), color=colour, linewidth=2.2, linestyle=style, label=kind)
+        style = ("-", "--", "-.", ":")[types.index(cell_type) % 4]
+        collapse.plot(
+            film.epochs, film.parameter_free(cell_type), color=colour, linewidth=2.2, linestyle=style, label=cell_type
+        )
     entropy.axhline(undecided, color=MUTED, linewidth=1, linestyle=":")
     entropy.annotate(
         f"undecided: log {len(film.space.primitives)}", (film.epochs[-1], undecided), xytext=(0, -11),
@@ -278,12 +286,12 @@ def draw_overview(film: Film) -> Figure:
                        weight="bold")  # fmt: skip
     collapse.set_ylim(-0.05, 1.05)
     moments.set_title("Changes of the genotype", fontsize=10.5, loc="left", color=INK, weight="bold")
-    rows = [(kind, node) for kind in KINDS for node in range(film.space.topology.intermediate)]
-    moments.set_yticks(range(len(rows)), [f"{kind} {node}" for kind, node in rows], fontsize=8)
+    rows = [(cell_type, node) for cell_type in types for node in range(film.space.topology.intermediate)]
+    moments.set_yticks(range(len(rows)), [f"{cell_type} {node}" for cell_type, node in rows], fontsize=8)
     moments.set_ylim(len(rows) - 0.4, -0.6)
     for change in film.changes():
         moments.plot(
-            change.epoch, rows.index((change.kind, change.node)), "o", color=COLOURS[KINDS.index(change.kind)], ms=5.5
+            change.epoch, rows.index((change.cell_type, change.node)), "o", color=colours[change.cell_type], ms=5.5
         )
     for axes in (entropy, collapse, moments):
         _frame(axes)
@@ -292,14 +300,14 @@ def draw_overview(film: Film) -> Figure:
     return figure
 
 
-def draw_strengths(film: Film, kind: str) -> Figure:
+def draw_strengths(film: Film, cell_type: str) -> Figure:
     """Strength of each edge's strongest operation over the epochs, as a heat map: a row an edge."""
     figure = Figure(figsize=(8.5, 4.6), layout="constrained")
     axes = figure.subplots()
     zeros = [
         index for index, name in enumerate(film.space.primitive_names) if family_of(name, film.space).name == "none"
     ]
-    strength = np.delete(film.strength(kind), zeros, axis=2).max(axis=2).T
+    strength = np.delete(film.strength(cell_type), zeros, axis=2).max(axis=2).T
     start, stop = film.epochs[0] - 0.5, film.epochs[-1] + 0.5
     extent = (start, stop, len(strength) - 0.5, -0.5)
     image = axes.imshow(strength, aspect="auto", cmap="cividis", extent=extent, interpolation="nearest")
@@ -307,7 +315,7 @@ def draw_strengths(film: Film, kind: str) -> Figure:
     axes.set_yticks(range(len(edges)), [edge_name(*edge) for edge in edges], fontsize=8)
     axes.set_xlabel("epoch", fontsize=9, color=MUTED)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.set_title(f"{kind.capitalize()} cell: strength of the edges", fontsize=12, weight="bold", color=INK)
+    axes.set_title(f"{cell_type.capitalize()} cell: strength of the edges", fontsize=12, weight="bold", color=INK)
     figure.colorbar(image, ax=axes, label="α · β of the strongest operation", pad=0.01)
     return figure
 
@@ -354,17 +362,17 @@ def draw_film(film: Film, path: str | Path) -> Path:
 
 
 def draw_search(run: str | Path, folder: str | Path) -> list[Path]:
-    """All pictures of a search into a folder: film.gif, overview, trajectories and strengths of both cells as .svg.
+    """All pictures of a search into a folder: film.gif, overview, trajectories and strengths of each cell type as .svg.
 
     Raises:
         NasError: `run` is not the run directory of a search, or the folder cannot be written to.
     """
     film, folder = read_film(run), Path(folder)
     figures = {"overview": draw_overview(film)}
-    for kind in KINDS:
+    for cell_type in film.space.types:
         figures |= {
-            f"trajectories_{kind}": draw_trajectories(film, kind),
-            f"strengths_{kind}": draw_strengths(film, kind),
+            f"trajectories_{cell_type}": draw_trajectories(film, cell_type),
+            f"strengths_{cell_type}": draw_strengths(film, cell_type),
         }
     written = [save_figure(figure, folder / f"{name}.svg") for name, figure in figures.items()]
     return [draw_film(film, folder / "film.gif"), *written]

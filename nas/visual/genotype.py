@@ -1,4 +1,4 @@
-"""A genotype drawn: the normal and the expand cell side by side, every operation named, coloured and dashed by family.
+"""A genotype drawn: its cells side by side, every operation named, coloured and dashed by family.
 
 `nas.visual.graph` says what a cell is, `cell_layout` where its parts stand, `genotype_figure` draws them. What is
 written in a genotype file is never trusted: names are drawn as plain text, shortened, without control characters.
@@ -18,8 +18,8 @@ from matplotlib.patches import Circle, FancyBboxPatch, PathPatch, Polygon
 from matplotlib.path import Path
 
 from nas.genotype import FIRST_NODE, Genotype
-from nas.space import SearchSpace, get_space
-from nas.visual.graph import KINDS, OUTPUT, Strengths, genotype_graph
+from nas.space import CellType, SearchSpace, get_space
+from nas.visual.graph import OUTPUT, Strengths, genotype_graph
 from nas.visual.layout import Layout, Point, layered
 from nas.visual.look import FAMILIES, INK, MUTED, PANEL, PAPER, RULE, Family, family_of, plain, save_figure
 
@@ -36,7 +36,7 @@ THIN, THICK = 1.0, 5.5
 def genotype_figure(
     genotype: Genotype, space: SearchSpace | None = None, strengths: Strengths | None = None, title: str = ""
 ) -> Figure:
-    """Both cells side by side, as a figure of its own (no display, no global state).
+    """All cells side by side, as a figure of its own (no display, no global state).
 
     Args:
         genotype: what is drawn.
@@ -44,11 +44,11 @@ def genotype_figure(
         strengths: drawn as the width of edges, and as numbers, where known.
         title: one line above the cells.
     """
-    return _figure([_both(genotype, strengths)], space, title)
+    return _figure([_cells(genotype, strengths)], space, title)
 
 
-def _both(genotype: Genotype, strengths: Strengths | None = None) -> list[tuple[str, nx.MultiDiGraph]]:
-    return [(f"{kind.capitalize()} cell", genotype_graph(genotype, kind, strengths)) for kind in KINDS]
+def _cells(genotype: Genotype, strengths: Strengths | None = None) -> list[tuple[str, nx.MultiDiGraph]]:
+    return [(f"{name.capitalize()} cell", genotype_graph(genotype, name, strengths)) for name in genotype.cells]
 
 
 def diff_genotypes(
@@ -65,10 +65,10 @@ def diff_genotypes(
     """
     columns = []
     for genotype, other, name in ((first, second, names[0]), (second, first, names[1])):
-        row = _both(genotype)
-        for (_, graph), kind in zip(row, KINDS, strict=True):
-            cell, others = getattr(genotype, kind), getattr(other, kind)
-            for node, edges in enumerate(cell):
+        row = _cells(genotype)
+        for (_, graph), (cell_type, cell) in zip(row, genotype.cells.items(), strict=True):
+            others = other.cells[cell_type].nodes if cell_type in other.cells else ()
+            for node, edges in enumerate(cell.nodes):
                 shared = list(others[node]) if node < len(others) else []
                 for place, edge in enumerate(edges):
                     graph.edges[edge.source, node + FIRST_NODE, place]["changed"] = edge not in shared
@@ -79,7 +79,7 @@ def diff_genotypes(
         sum(bool(data.get("changed")) for _, graph in cells for *_, data in graph.edges(data=True)) for cells in columns
     ]
     title = "No difference" if not any(changed) else f"{max(changed)} operations differ"
-    return save_figure(_figure(list(zip(*columns, strict=True)), space, title), path)
+    return save_figure(_figure(list(zip(*columns, strict=False)), space, title), path)
 
 
 def draw_genotype(
@@ -162,8 +162,7 @@ def _figure(rows: Sequence[Sequence[tuple[str, nx.MultiDiGraph]]], space: Search
         for (name, graph), (layout, sizes), panel in zip(row, placed, columns, strict=False):
             _box(axes, (left + panel / 2, top + room / 2), panel, room, PANEL, "none", 0, 0.12)
             _text(axes, (left + MARGIN, top + 0.3), plain(name, 48), 13, weight="bold", anchor="left")
-            expands = graph.graph["kind"] == "expand"
-            says = "doubles the channels, halves the frames" if expands else "keeps the channels, halves the frames"
+            says = _effect(_type_of(graph, space))
             _text(axes, (left + MARGIN, top + 0.53), says, 9, MUTED, anchor="left")
             layout = layout.stretched(min(tall / layout.height, MOST_STRETCH))
             shift = (left + panel / 2 - layout.width / 2, top + HEADER + MARGIN + (tall - layout.height) / 2)
@@ -175,6 +174,19 @@ def _figure(rows: Sequence[Sequence[tuple[str, nx.MultiDiGraph]]], space: Search
     known = any(data.get("strength") is not None for data in drawn)
     _legend(axes, [item for item in FAMILIES if item in used], known, width / 2, height - LEGEND / 2 - MARGIN / 3)
     return figure
+
+
+def _type_of(graph: nx.MultiDiGraph, space: SearchSpace) -> CellType:
+    """The type of a drawn cell; of a genotype from another space, a plain one."""
+    name = graph.graph["cell_type"]
+    return space.cell_type(name) if name in space.types else CellType("unknown")
+
+
+def _effect(cell_type: CellType) -> str:
+    """What a cell does to channels and frames, in words."""
+    more = {1: "keeps", 2: "doubles"}.get(cell_type.widens, f"multiplies by {cell_type.widens}")
+    less = {1: "keeps", 2: "halves"}.get(cell_type.shrinks, f"divides by {cell_type.shrinks}")
+    return f"{more} the channels, {less} the frames"
 
 
 def _draw_cell(
@@ -210,8 +222,8 @@ def _draw_cell(
         line = 0.6 if data.get("changed") is False else 1.5
         _box(axes, place[pill], widths[pill], PILL_HEIGHT, paper, kind.colour, line, PILL_HEIGHT / 2, kind.dashes)
         _text(axes, place[pill], _pill_text(data), 8.5, MUTED if data.get("changed") is False else INK)
-    factor = 2 if graph.graph["kind"] == "expand" else 1
-    channels = "C" if factor == 1 else "2C"
+    factor = _type_of(graph, space).widens
+    channels = "C" if factor == 1 else f"{factor}C"
     for node, role in graph.nodes(data="role"):
         x, y = place[node]
         label = graph.nodes[node]["label"]

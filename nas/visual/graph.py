@@ -14,34 +14,35 @@ from nas.cost import GenotypeCost
 from nas.errors import NasError
 from nas.files import write_bytes
 from nas.frontends.sinc import SAMPLE_RATE
-from nas.genotype import FIRST_NODE, KINDS, Cell, Genotype
+from nas.genotype import FIRST_NODE, Genotype, Nodes
 from nas.visual.look import plain
 
 Strengths = Mapping[str, Sequence[Sequence[float]]]
-"""For "normal" and "expand": per intermediate node, the strength (alpha times beta, softmaxed) of each kept edge."""
+"""For each cell type: per intermediate node, the strength (alpha times beta, softmaxed) of each kept edge."""
 
 OUTPUT = "output"
 GRAPH_FORMATS = (".graphml", ".json")
 
 
 def genotype_graph(
-    genotype: Genotype, kind: str, strengths: Strengths | None = None, cost: GenotypeCost | None = None
+    genotype: Genotype, cell_type: str, strengths: Strengths | None = None, cost: GenotypeCost | None = None
 ) -> nx.MultiDiGraph:
     """A cell as a graph.
 
     Nodes: 0 and 1, the outputs of the cells k-2 and k-1; 2, 3, ... the intermediate nodes; "output". Each has `role`
     ("input", "intermediate", "output"), `label` and `depth`, the most operations that lie between an input and it;
     where a cost is given also `receptive_field_ms`, the length of the waveform that a frame of it sees in the network's
-    first cell of this kind. Edges carry `role`: "operation", with `primitive` and `strength` (or None), or "concat".
+    first cell of this type. Edges carry `role`: "operation", with `primitive` and `strength` (or None), or "concat".
 
     Raises:
-        NasError: `kind` is neither "normal" nor "expand", or the strengths do not fit the genotype.
+        NasError: the genotype has no cell of that type, or the strengths do not fit it.
     """
-    if kind not in KINDS:
-        raise NasError(f"a genotype has a normal and an expand cell, not {kind!r}")
-    nodes: Cell = getattr(genotype, kind)
-    shares = _matching(strengths, kind, nodes)
-    graph: nx.MultiDiGraph = nx.MultiDiGraph(kind=kind)
+    if cell_type not in genotype.cells:
+        raise NasError(f"the genotype has the cells {', '.join(genotype.cells)}, not {cell_type!r}")
+    cell = genotype.cells[cell_type]
+    nodes = cell.nodes
+    shares = _matching(strengths, cell_type, nodes)
+    graph: nx.MultiDiGraph = nx.MultiDiGraph(cell_type=cell_type)
     graph.add_node(0, role="input", label="cell k−2", depth=0)
     graph.add_node(1, role="input", label="cell k−1", depth=0)
     for node, edges in enumerate(nodes, start=FIRST_NODE):
@@ -50,11 +51,10 @@ def genotype_graph(
         for place, edge in enumerate(edges):
             strength = None if shares is None else float(shares[node - FIRST_NODE][place])
             graph.add_edge(edge.source, node, key=place, role="operation", primitive=edge.primitive, strength=strength)
-    concat: tuple[int, ...] = getattr(genotype, f"{kind}_concat")
-    graph.add_node(OUTPUT, role="output", label="output", depth=max(graph.nodes[node]["depth"] for node in concat))
-    for node in concat:
+    graph.add_node(OUTPUT, role="output", label="output", depth=max(graph.nodes[node]["depth"] for node in cell.concat))
+    for node in cell.concat:
         graph.add_edge(node, OUTPUT, role="concat")
-    parts = [part for part in cost.parts if part.views and f"({kind})" in part.name] if cost else []
+    parts = [part for part in cost.parts if part.cell_type == cell_type] if cost else []
     if parts:
         for node, view in enumerate(parts[0].views):
             graph.nodes[node]["receptive_field_ms"] = 1000 * view.samples / SAMPLE_RATE
@@ -62,12 +62,12 @@ def genotype_graph(
     return graph
 
 
-def _matching(strengths: Strengths | None, kind: str, nodes: Cell) -> Sequence[Sequence[float]] | None:
+def _matching(strengths: Strengths | None, cell_type: str, nodes: Nodes) -> Sequence[Sequence[float]] | None:
     if strengths is None:
         return None
-    shares = strengths.get(kind)
+    shares = strengths.get(cell_type)
     if shares is None or [len(row) for row in shares] != [len(edges) for edges in nodes]:
-        raise NasError(f"strengths: the {kind} cell needs one number for each of its kept edges, node by node")
+        raise NasError(f"strengths: the {cell_type} cell needs one number for each of its kept edges, node by node")
     return shares
 
 
@@ -107,11 +107,11 @@ def save_graph(
     if path.suffix.lower() not in GRAPH_FORMATS:
         raise NasError(f"{path}: a graph ends in .graphml or .json, not {path.suffix or 'nothing'!r}")
     whole: nx.MultiDiGraph = nx.MultiDiGraph()
-    for kind in KINDS:
-        graph = genotype_graph(genotype, kind, strengths, cost)
-        names = {node: f"{kind} {node}" for node in graph}
+    for cell_type in genotype.cells:
+        graph = genotype_graph(genotype, cell_type, strengths, cost)
+        names = {node: f"{cell_type} {node}" for node in graph}
         for node, data in graph.nodes(data=True):
-            whole.add_node(names[node], cell=kind, **data)
+            whole.add_node(names[node], cell=cell_type, **data)
         for source, target, data in graph.edges(data=True):
             known = {key: value for key, value in data.items() if value is not None}
             if "primitive" in known:

@@ -13,7 +13,7 @@ from nas.visual.look import INK, MUTED, PANEL, PAPER, RULE, save_figure
 
 ROW, BOX_LEFT, BOX_WIDTH, BOX_HEIGHT = 0.62, 0.35, 3.3, 0.44
 PARAMETERS_LEFT, MACS_LEFT, BAR = 4.35, 7.05, 1.55
-PARAMETERS_COLOUR, MACS_COLOUR, EXPAND_COLOUR = "#0072B2", "#D55E00", "#FFF0B3"
+PARAMETERS_COLOUR, MACS_COLOUR, WIDENING_COLOUR = "#0072B2", "#D55E00", "#FFF0B3"
 WIDTH, HEAD, FOOT = 9.75, 1.25, 0.55
 
 
@@ -43,7 +43,7 @@ def network_figure(cost: GenotypeCost, title: str = "") -> Figure:
     waveform = PartCost("waveform", 1, cost.samples, 0, 0, 0, 1)
     for number, part in enumerate((waveform, *cost.parts)):
         y = HEAD + ROW * (number + 0.5)
-        face = INK if number == 0 else EXPAND_COLOUR if "(expand)" in part.name else PANEL
+        face = INK if number == 0 else WIDENING_COLOUR if part.widens else PANEL
         ink, faint = (PAPER, "#DDE3EA") if number == 0 else (INK, MUTED)
         axes.add_patch(
             FancyBboxPatch(

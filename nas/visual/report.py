@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import ValidationError
 
+from nas.config import SearchedNetwork
 from nas.cost import genotype_cost
 from nas.errors import NasError
 from nas.files import write_text
@@ -24,7 +26,6 @@ from nas.visual.curves import draw_curves
 from nas.visual.detection import draw_attacks, draw_det, draw_histograms, gather_detection
 from nas.visual.film import Film, draw_frames, draw_overview, draw_trajectories
 from nas.visual.genotype import genotype_figure
-from nas.visual.graph import KINDS
 from nas.visual.look import render
 from nas.visual.run_facts import RunFacts, Waveforms, find_waveforms, gather_run, read_text_of
 
@@ -201,14 +202,11 @@ def _genotype(run: RunFacts, genotype: Genotype) -> str:
         strengths = run.film.kept_strengths(run.film.genotypes.index(genotype))
     picture = render(genotype_figure(genotype, run.space, strengths), "svg")
     body = page.image(picture, "svg", _in_words(genotype), wide=True)
-    network = run.recipe.get("network")
-    if isinstance(network, dict) and network.get("name", "raw-pcdarts") == "raw-pcdarts":
-        sizes = ("channels", "cells", "gru_hidden", "gru_layers", "frontend", "kernel")
+    network = _searched(run)
+    if network is not None:
         data = run.recipe.get("data")
         samples = data.get("samples", 64_000) if isinstance(data, dict) else 64_000
-        cost = genotype_cost(
-            genotype, run.space, **{key: network[key] for key in sizes if key in network}, samples=int(samples)
-        )
+        cost = genotype_cost(genotype, run.space, network, int(samples))
         rows = [
             [
                 part.name,
@@ -226,14 +224,22 @@ def _genotype(run: RunFacts, genotype: Genotype) -> str:
     return body + page.preformatted(str(genotype), "The genotype as published text")
 
 
+def _searched(run: RunFacts) -> SearchedNetwork | None:
+    """The sizes of a run's network; None for a hand-made one, and for a section that does not read."""
+    try:
+        return SearchedNetwork.model_validate(run.recipe.get("network"))
+    except ValidationError:
+        return None
+
+
 def _in_words(genotype: Genotype) -> str:
     cells = []
-    for kind in KINDS:
+    for name, cell in genotype.cells.items():
         nodes = [
             f"node {node} is " + " plus ".join(f"{edge.primitive} of {_source(edge.source)}" for edge in edges)
-            for node, edges in enumerate(getattr(genotype, kind))
+            for node, edges in enumerate(cell.nodes)
         ]
-        cells.append(f"{kind.capitalize()} cell: {'; '.join(nodes)}.")
+        cells.append(f"{name.capitalize()} cell: {'; '.join(nodes)}.")
     return " ".join(cells)
 
 
@@ -255,11 +261,11 @@ def _film(film: Film) -> str:
     changes = film.changes()
     alt = f"Entropy, share of operations without weights, and {len(changes)} changes over {len(film.epochs)} epochs."
     body += _svg(draw_overview(film), alt)
-    for kind in KINDS:
+    for name in film.space.types:
         body += _svg(
-            draw_trajectories(film, kind), f"Softmax of alpha on every edge of the {kind} cell over the epochs."
+            draw_trajectories(film, name), f"Softmax of alpha on every edge of the {name} cell over the epochs."
         )
-    rows = [[str(c.epoch), c.kind, str(c.node), c.before, c.after] for c in changes]
+    rows = [[str(c.epoch), c.cell_type, str(c.node), c.before, c.after] for c in changes]
     if rows:
         body += page.table(["epoch", "cell", "node", "before", "after"], rows, "Changes of the genotype")
     return body

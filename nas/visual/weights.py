@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from nas.genotype import FIRST_NODE, Cell
+from nas.genotype import FIRST_NODE
 from nas.visual.film import Film, edge_name
 from nas.visual.look import INK, MUTED, plain
 
@@ -14,12 +14,12 @@ KEPT = "#D55E00"
 LEAST_SPAN = 0.01
 
 
-def draw_weights(film: Film, kind: str, at: int = -1) -> Figure:
-    """Softmax(alpha) of the "normal" or "expand" cell after the epoch number `at` of a film; what is kept is framed."""
+def draw_weights(film: Film, cell_type: str, at: int = -1) -> Figure:
+    """Softmax(alpha) of the cells of a type after the epoch number `at` of a film; what is kept is framed."""
     space, at = film.space, at % len(film.epochs)
     figure = Figure(figsize=(6.4, 4.6), layout="constrained")
     axes = figure.subplots()
-    alpha = film.alpha[kind][at]
+    alpha = film.alpha[cell_type][at]
     # Around what an undecided edge has, and not narrower than what can be told from it.
     even = 1 / alpha.shape[1]
     span = max(float(np.abs(alpha - even).max()), LEAST_SPAN)
@@ -28,15 +28,14 @@ def draw_weights(film: Film, kind: str, at: int = -1) -> Figure:
     )
     rows = {edge: row for row, edge in enumerate(space.topology.edges)}
     columns = {name: column for column, name in enumerate(space.primitive_names)}
-    nodes: Cell = getattr(film.genotypes[at], kind)
-    for node, edges in enumerate(nodes, start=FIRST_NODE):
+    for node, edges in enumerate(film.genotypes[at].cells[cell_type].nodes, start=FIRST_NODE):
         for edge in edges:
             corner = (columns[edge.primitive] - 0.47, rows[edge.source, node] - 0.47)
             axes.add_patch(Rectangle(corner, 0.94, 0.94, fill=False, edgecolor=KEPT, linewidth=2))
     axes.set_xticks(np.arange(len(columns)), [plain(name, 14) for name in columns], rotation=35, ha="right", fontsize=8)
     axes.set_yticks(np.arange(len(rows)), [edge_name(*edge) for edge in rows], fontsize=8)
     axes.tick_params(colors=MUTED, labelcolor=INK, length=0)
-    title = f"{kind.capitalize()} cell, epoch {film.epochs[at]}: softmax(alpha); kept operations framed"
+    title = f"{cell_type.capitalize()} cell, epoch {film.epochs[at]}: softmax(alpha); kept operations framed"
     axes.set_title(title, loc="left", fontsize=10, color=INK)
     figure.colorbar(image, ax=axes, pad=0.01)
     return figure

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from nas.networks.network import Network
+from nas.network import Network
 from nas.searching.proxies.registry import PROXIES
 
 UNITS = (nn.LeakyReLU, nn.ReLU, nn.SELU, nn.GELU, nn.SiLU)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from nas.networks.network import Network
+from nas.network import Network
 from nas.searching.proxies.registry import PROXIES
 
 

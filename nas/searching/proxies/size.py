@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from nas.network import Network
 from nas.networks.cost import measure_cost
-from nas.networks.network import Network
 from nas.searching.proxies.registry import PROXIES
 
 

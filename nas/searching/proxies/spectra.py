@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nas.networks.network import Network
+from nas.network import Network
 from nas.searching.proxies.registry import PROXIES
 
 SAMPLED = 8
