@@ -73,7 +73,7 @@ def test_published_statistics_move_twice_in_the_cells_alone(implementation: str)
     found = []
     for published in (False, True):
         torch.manual_seed(0)
-        supernet = Supernet(implementation=implementation, published_statistics=published, **SMALL).double()
+        supernet = make_supernet(implementation=implementation, published_statistics=published, **SMALL).double()
         supernet(batch(0)[0])
         found.append({key: value for key, value in supernet.state_dict().items() if "running" in key})
     for key, once in found[0].items():
@@ -92,7 +92,7 @@ def test_golden_trajectory(implementation: str) -> None:
         genotype = Genotype.parse(stream.metadata()["genotype"])
     warmup = int(sizes.pop("warmup"))
     recipe = load_recipe("raw_pcdarts/mel_fixed")
-    supernet = Supernet(
+    supernet = make_supernet(
         implementation=implementation,  # type: ignore[arg-type]
         mask=0,
         published_statistics=recipe.supernet.published_statistics,

@@ -189,10 +189,14 @@ def step(state: State, names: list[str], optimizer: torch.optim.Optimizer, *batc
 
 
 def main() -> None:
-    from nas.supernet.network import Supernet
+    from nas.config import SearchedNetwork
+from nas.space import get_space
+from nas.supernet.architecture import Architecture
+from nas.supernet.network import Supernet
 
     torch.manual_seed(0)
-    supernet = Supernet(channels=CHANNELS, cells=CELLS, gru_hidden=HIDDEN, gru_layers=1)
+    sizes = SearchedNetwork(channels=CHANNELS, cells=CELLS, gru_hidden=HIDDEN, gru_layers=1)
+    supernet = Supernet(Architecture(get_space("raw_waveform")), sizes)
     initial = {name: tensor.clone() for name, tensor in supernet.state_dict().items() if "num_batches" not in name}
     trained = [name for name, parameter in supernet.named_parameters() if parameter.requires_grad]
     state = {name: tensor.double() for name, tensor in initial.items()}
