@@ -190,9 +190,9 @@ def step(state: State, names: list[str], optimizer: torch.optim.Optimizer, *batc
 
 def main() -> None:
     from nas.config import SearchedNetwork
-from nas.space import get_space
-from nas.supernet.architecture import Architecture
-from nas.supernet.network import Supernet
+    from nas.space import get_space
+    from nas.supernet.architecture import Architecture
+    from nas.supernet.network import Supernet
 
     torch.manual_seed(0)
     sizes = SearchedNetwork(channels=CHANNELS, cells=CELLS, gru_hidden=HIDDEN, gru_layers=1)
