@@ -6,7 +6,7 @@ import os
 
 import torch
 
-from nas.config import RawPCDartsNetwork, Recipe
+from nas.config import Recipe
 from nas.errors import NasError
 
 
@@ -18,10 +18,10 @@ def require_memory(recipe: Recipe) -> None:
     Raises:
         NasError: naming the keys, what they need and what there is.
     """
-    network, samples = recipe.network, recipe.data.samples
+    network, samples = recipe.searched, recipe.data.samples
     batch = min(recipe.search.batch_size, recipe.train.batch_size, recipe.engine.evaluation_batch_size)
     needs = {f"data.samples={samples} (a batch of {batch} waveforms, float32)": 4 * batch * samples}
-    if isinstance(network, RawPCDartsNetwork):
+    if network is not None:
         channels, hidden = network.channels, network.gru_hidden
         needs[f"network.channels={channels} with data.samples={samples} (one front-end output, float32)"] = (
             4 * channels * samples
