@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from nas.commands import command
+from nas.redaction import hide_secrets
 
 
 def printable(text: str) -> str:
@@ -21,16 +22,26 @@ class NasError(Exception):
     """Bad input: what is wrong, where (file, line, key), and what would be right, in one sentence.
 
     The command line prints the sentence and leaves with exit code 2; no traceback is shown. Names from untrusted files
-    stand in these sentences, so characters that a terminal would act on are written as escapes.
+    stand in these sentences, so characters that a terminal would act on are written as escapes; passwords are hidden.
     """
 
     def __init__(self, sentence: str) -> None:
+        sentence = hide_secrets(sentence)
         super().__init__(printable(sentence))
 
 
-class Interrupted(Exception):
-    """A run was asked to stop and has saved; `folder` is its run directory."""
+class Untrainable(NasError):
+    """The settings of a run cannot be trained: it diverges, or does not fit the memory. A study goes on without it."""
 
-    def __init__(self, folder: Path) -> None:
-        super().__init__(f"stopped and saved; go on with: {command('resume', folder)}")
+
+class Interrupted(Exception):
+    """A run was asked to stop and has saved.
+
+    Args:
+        folder: its run directory, or the folder of its study.
+        go_on: the command that goes on with it; nas resume by default.
+    """
+
+    def __init__(self, folder: Path, go_on: str | None = None) -> None:
+        super().__init__(f"stopped and saved; go on with: {go_on or command('resume', folder)}")
         self.folder = folder

@@ -29,6 +29,11 @@ def rank() -> int:
     return dist.get_rank() if initialized else int(os.environ.get("RANK", "0"))
 
 
+def launched() -> int:
+    """How many processes torchrun has started; they may not have met yet."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
 def is_first() -> bool:
     """Whether this process writes the run directory and speaks."""
     return rank() == 0

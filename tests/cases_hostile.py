@@ -2,7 +2,26 @@
 
 from case_runner import Case
 
+EDGES = '[["std_conv_3", 0], ["skip_connect", 1]], [["dil_conv_5", 1], ["max_pool_3", 2]]'
+GENOTYPE = f'{{"normal": [{EDGES}, {EDGES}], "expand": [{EDGES}, {EDGES}]}}'
+
 CASES: dict[str, Case] = {
+    "09_password_in_environment_json": Case(
+        says=("found nothing",),
+        command=f"echo '{GENOTYPE}' > g.json; nas tune raw_pcdarts/toy data.samples=1000 -g g.json -o T --trials 1 -q "
+        "'tune.ranges={train.batch_size: [8, 16]}' --storage 'sqlite:///t.db?password=s3cretPW' > /dev/null 2>&1; "
+        "nas report T/trials/0000 -o page.html && grep -rl s3cretPW T page.html || echo found nothing",
+    ),
+    "10_workers_start_at_once": Case(
+        says=(r"(?s)(w\d\.log.*plots: T/plots.*){4}",), never=("UNIQUE",), command="sh run.sh; tail -n1 w?.log"
+    ),
+    "17_tune_on_a_full_disk": Case(
+        says=("nas: cannot write .*No space left on device",),
+        code=None,
+        command="mkdir m && mount -t tmpfs -o size=4k tmpfs m && trap 'umount m' EXIT; "
+        f"echo '{GENOTYPE}' > g.json; nas tune raw_pcdarts/toy data.samples=1000 -g g.json -o m/t -q "
+        "'tune.ranges={train.learning_rate: [1e-3, 1e-2]}'",
+    ),
     "01_genotype_deep_expression": Case(
         says=(r"unary\.txt: genotype: ", r"lambda\.txt: genotype: "),
         code=2,

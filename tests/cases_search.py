@@ -9,6 +9,54 @@ CELL = "[('point', 0), ('skip_connect', 1), ('std_conv_7', 0), ('point', 2), ('s
 """Of the space mine."""
 
 CASES: dict[str, Case] = {
+    "01_study_of_another_recipe": Case(
+        says=("holds a study 'small' of something else: network.channels was 4, is 8",),
+        code=2,
+        command="nas tune a.yaml -g genotype.json -o A --storage sqlite:///studies.db -q && "
+        "nas tune b.yaml -g genotype.json -o B --storage sqlite:///studies.db -q",
+    ),
+    "02_study_goes_on_with_another_genotype": Case(
+        says=("it was begun with genotype.json, another genotype than other.json",),
+        code=2,
+        command="nas tune a.yaml -g genotype.json -o A -q && nas tune a.yaml -g other.json -o A --trials 4 -q",
+    ),
+    "03_password_in_run_and_report": Case(
+        says=("found nothing",),
+        never=(r"page\.html:|environment\.json:",),
+        command='nas tune a.yaml -g genotype.json -o A --storage "sqlite:///file:$PWD/s.db?uri=true&password=Hunter2x" '
+        "-q > /dev/null 2>&1; nas report A/trials/0000 -o page.html && "
+        "grep -rl Hunter2x A page.html || echo found nothing",
+    ),
+    "07_journal_cut_short": Case(
+        says=(r"line 20 of A/study\.journal, its last one, was cut short", "best of 3 trials")
+    ),
+    "14_one_diverging_trial_ends_the_study": Case(
+        says=(r"failed: the loss is not finite", r"best of 4 trials \(0 ended early, [12] failed\)")
+    ),
+    "16_tune_stopped_by_the_cluster": Case(
+        says=("stopped and saved; go on with: nas tune a.yaml", "going on at epoch", "0,complete", "1,complete"),
+        never=("nas resume", "0,fail"),
+    ),
+    "20_tune_again_without_its_storage": Case(
+        says=(r"the study of A is on sqlite:///s\.db; give --storage",), never=("remove it", "study.journal")
+    ),
+    "21_tune_from_a_run_without_genotype": Case(
+        says=("best of 1 trials", "score it: nas evaluate T"), never=("give --genotype", "Is a directory")
+    ),
+    "31_tune_in_two_processes": Case(
+        says=("nas tune runs a trial in one process", "nothing begun"),
+        command="python -m torch.distributed.run --standalone --nproc-per-node 2 -m nas tune a.yaml -g genotype.json "
+        "-o A -q 2>&1 | grep nas:; ls A 2> /dev/null || echo nothing begun",
+    ),
+    "35_workers_begin_one_database_at_once": Case(
+        says=(r"(?s)(best of 6 trials.*){3}",),
+        never=("nas: ",),
+        command="for i in 1 2 3; do nas tune a.yaml -g genotype.json -o A --storage sqlite:///studies.db -q "
+        "> $i.txt 2>&1 & done; wait; cat 1.txt 2.txt 3.txt",
+    ),
+    "36_resume_of_a_study": Case(
+        says=(r"(?s)(A is a study, not a run; its runs are A/trials/NNNN, and it goes on with: nas tune a\.yaml.*){2}",)
+    ),
     "04_computed_primitive_works_in_place": Case(
         says=("primitive relu_conv .* changes its input in place",),
         code=2,

@@ -20,7 +20,7 @@ import nas
 from nas.errors import NasError
 from nas.genotype import Genotype
 from nas.training.run import Run
-from nas.tuning.folder import open_folder
+from nas.tuning.folder import require_folder
 from nas.tuning.one_shot import OneShot
 from nas.tuning.ranges import apply, read_ranges
 from nas.tuning.spending import Spending, compare_searches
@@ -97,7 +97,7 @@ def test_bad_ranges_are_one_sentence(ranges: str, sentence: str) -> None:
 def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
     with pytest.raises(NasError, match="holds no study"):
-        open_folder(tmp_path, nas.load_recipe(TOY), ("tune", "trials"))
+        require_folder(tmp_path, nas.load_recipe(TOY))
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 

@@ -41,7 +41,8 @@ def tune(
     changes = [*(overrides or ()), *([f"tune.trials={trials}"] if trials is not None else [])]
     changed = nas.load_recipe(recipe, changes)
     result = tune_recipe(changed, output, genotype, frontend, weights, storage, progress=not quiet)
-    typer.echo(f"best of {result.trials} trials ({result.pruned} ended early), dev EER {result.eer:.2f} %:")
+    counts = f"{result.pruned} ended early, {result.failed} failed"
+    typer.echo(f"best of {result.trials} trials ({counts}), dev EER {result.eer:.2f} %:")
     for key, value in result.values.items():
         typer.echo(f"  {key}={value}")
     best = result.folder / "best.yaml"

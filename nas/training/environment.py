@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import platform
+import shlex
 import subprocess
 import sys
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
+
+from nas.redaction import hide_secrets
 
 PACKAGES = ("nas-antispoofing", "torch", "torchaudio", "numpy", "scipy", "accelerate", "soundfile", "optuna")
 
@@ -20,7 +23,7 @@ def describe_environment() -> dict[str, Any]:
 
     return {
         "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "command": command_line(),
         "python": platform.python_version(),
         "platform": platform.platform(),
         "packages": {name: _version(name) for name in PACKAGES},
@@ -32,6 +35,17 @@ def describe_environment() -> dict[str, Any]:
         "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
         "cuda": torch.version.cuda if torch.cuda.is_available() else None,
     }
+
+
+def command_line() -> list[str]:
+    """This command as given, passwords of storage URLs hidden: it is written down, and runs are passed on."""
+    program = Path(sys.argv[0]).name
+    return ["nas" if program == "__main__.py" else program, *map(hide_secrets, sys.argv[1:])]
+
+
+def this_command() -> str:
+    """`command_line` as one would type it."""
+    return shlex.join(command_line())
 
 
 def _version(package: str) -> str | None:

@@ -12,7 +12,7 @@ import torch
 
 from nas import processes
 from nas.commands import command
-from nas.errors import NasError
+from nas.errors import NasError, Untrainable
 
 _LOST = re.compile(r"gloo|nccl|connection (closed|reset)|broken pipe|timed out", re.IGNORECASE)
 _DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ENOENT, errno.EFBIG}
@@ -42,7 +42,7 @@ def told(folder: Path, key: str, batch_size: int, fitting: Callable[[], int]) ->
             if fits > 1
             else "no batch would fit: take a smaller network or shorter data.samples"
         )
-        raise NasError(f"the GPU has not enough memory for {key}={batch_size}; {advice}; {intact}") from None
+        raise Untrainable(f"the GPU has not enough memory for {key}={batch_size}; {advice}; {intact}") from None
     except OSError as error:
         if error.errno not in _DISK:
             raise

@@ -31,7 +31,12 @@ def finetune(
     Raises:
         NasError: bad input; nothing is written then.
     """
-    source = Path(weights)
-    if genotype is None and recipe.searched and (source / "genotype.json").is_file():
-        genotype = source / "genotype.json"
-    return train(recipe, genotype, output, weights=source, progress=progress)
+    if genotype is None:
+        genotype = genotype_of_weights(recipe, weights)
+    return train(recipe, genotype, output, weights=weights, progress=progress)
+
+
+def genotype_of_weights(recipe: Recipe, weights: str | Path) -> Path | None:
+    """The genotype's file of the run that weights come from, where the network needs one and the run has one."""
+    file = Path(weights) / "genotype.json"
+    return file if recipe.searched and file.is_file() else None

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from nas import processes
 from nas.data.utterance import Utterance
-from nas.errors import NasError
+from nas.errors import Untrainable
 
 EVERY = 50
 """Steps after which a flag that was raised on a GPU is read."""
@@ -40,7 +40,7 @@ class FiniteWatch:
         """loss: a scalar; gradients: of the step; indices: rows of the batch.
 
         Raises:
-            NasError: something is not finite.
+            Untrainable: something is not finite.
             StepSkipped: it is, and the step is to be left out.
         """
         largest = [] if self.scaled or not gradients else torch._foreach_norm(list(gradients), float("inf"))
@@ -62,7 +62,7 @@ class FiniteWatch:
         found = [parts[0] for parts in processes.gather(mine[:1]) if parts]
         guilty = [names for names, loss in found if loss] or [names for names, _ in found]
         what = "loss is" if any(loss for _, loss in found) else "gradients are"
-        raise NasError(
+        raise Untrainable(
             f"the {what} not finite on the batch of {', '.join(name for names in guilty for name in names)}; the last "
             "checkpoint is intact: look at these files, or start again with a lower learning rate or "
             "engine.non_finite=skip"

@@ -36,15 +36,10 @@ def open_inputs(recipe: Recipe, partitions: tuple[str, ...], progress: bool = Tr
     Raises:
         NasError: the corpus is not given or not there, a file cannot be read, or a partition lacks a class.
     """
-    data = recipe.data
+    data, utterances = recipe.data, choose_utterances(recipe, partitions)
     if data.layout == "embedded":
-        utterances = _choose(embedded_table(seed=0), recipe, partitions)
         store = WaveformStore.from_arrays(utterances, [_embedded(utterance) for utterance in utterances])
     else:
-        table = read(data.layout, _root(data), partitions=partitions)
-        for partition in partitions:
-            require_both_classes(table, partition, str(data.root))
-        utterances = _choose(table, recipe, partitions)
         cache = Path(data.cache) if data.cache else None
         workers = recipe.engine.workers or None
         show = progress and processes.is_first()
@@ -67,6 +62,21 @@ def open_inputs(recipe: Recipe, partitions: tuple[str, ...], progress: bool = Tr
     for partition in partitions:
         require_both_classes(store.utterances, partition, str(data.root or data.layout))
     return Inputs(store, indices)
+
+
+def choose_utterances(recipe: Recipe, partitions: tuple[str, ...]) -> tuple[Utterance, ...]:
+    """The utterances of a recipe; nothing is decoded.
+
+    Raises:
+        NasError: the corpus is not given or not there, or a partition lacks a class.
+    """
+    data = recipe.data
+    if data.layout == "embedded":
+        return _choose(embedded_table(seed=0), recipe, partitions)
+    table = read(data.layout, _root(data), partitions=partitions)
+    for partition in partitions:
+        require_both_classes(table, partition, str(data.root))
+    return _choose(table, recipe, partitions)
 
 
 def halve_training(recipe: Recipe, inputs: Inputs) -> tuple[np.ndarray, np.ndarray]:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from nas import processes
 from nas.config import Search, Train
 from nas.data.batches import Batch
-from nas.errors import Interrupted, NasError
+from nas.errors import Interrupted, Untrainable
 from nas.network import Network
 from nas.progress import progress_bar
 from nas.synchronised import average_statistics, synchronise_norms
@@ -215,7 +215,7 @@ class Loop:
         self.finite.read()
         seconds, sums = begun.seconds + time.perf_counter() - started, totals.read()
         if not sums.count:
-            raise NasError(f"every step of epoch {epoch} was skipped, for losses or gradients that are not finite")
+            raise Untrainable(f"every step of epoch {epoch} was skipped, for losses or gradients that are not finite")
         if begun.step < steps:
             # Scoring may take minutes, and a cluster that takes a machine back waits for seconds.
             self.save(Standing(epoch, steps, totals.state(), rate, seconds))

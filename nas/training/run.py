@@ -20,6 +20,7 @@ import io
 import json
 import logging
 import os
+import shlex
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -38,6 +39,7 @@ from nas.folder_lock import NAME as LOCK
 from nas.folder_lock import require_idle, working_on
 from nas.genotype import Genotype
 from nas.recipe_file import recipe_from
+from nas.redaction import hide_secrets
 from nas.space import get_space
 from nas.temporary import sweep
 from nas.text_files import read_json, read_text, read_yaml
@@ -62,6 +64,9 @@ BEGUN = {
 }
 """What a run may hold that has come to no checkpoint."""
 _HEADER = "# {} run, as run"
+
+STUDY_FILE = "study.json"
+"""In the folder of a study of nas tune: where the study is, and the command that began it."""
 
 
 @dataclass
@@ -368,7 +373,7 @@ def read_settings(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         if not os.path.isfile(path):
             if path == environment and _is_begun(folder):
                 raise NasError(f"{folder} was stopped before it had begun; give the command that began it once more")
-            raise NasError(f"{folder} is not a run directory: {path.name} is missing")
+            raise NasError(f"{folder} is {described(folder, path.name)}")
     try:
         values = read_yaml(recipe, "recipe"), read_json(environment, "description of a run")
     except NasError as error:
@@ -376,7 +381,21 @@ def read_settings(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     for path, value in zip((recipe, environment), values, strict=True):
         if not isinstance(value, dict):
             raise NasError(f"{path} is damaged: it is not a table of keys and values")
+    command = values[1].get("command")
+    if isinstance(command, list):
+        # Runs of before passwords were hidden.
+        values[1]["command"] = [hide_secrets(str(word)) for word in command]
     return values
+
+
+def described(folder: Path, missing: str) -> str:
+    """What a folder is that lacks a file of a run directory: "not a run directory", or a study of runs."""
+    if (folder / "environment.json").exists() or not any((folder / n).exists() for n in (STUDY_FILE, "study.journal")):
+        return f"not a run directory: {missing} is missing"
+    command = f"nas tune RECIPE --output {shlex.quote(str(folder))}"
+    with contextlib.suppress(NasError, KeyError, TypeError):
+        command = str(read_json(folder / STUDY_FILE, "note of a study")["command"])
+    return f"a study, not a run; its runs are {folder / 'trials' / 'NNNN'}, and it goes on with: {command}"
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:

@@ -2,6 +2,7 @@
 
 The run directory is that of a search (docs/runs.md), with
 
+study.json         where the study is, and the command that began it
 study.journal      the study, unless it is on a database
 history.csv        a row a trial: dev EER, the best so far, seconds, parameters, MACs
 genotypes/         trial_NNNN.json of every finished trial
@@ -15,19 +16,20 @@ from __future__ import annotations
 import csv
 import io
 import random
+from functools import partial
 from pathlib import Path
 
 import torch
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from nas import processes
 from nas.cells.network import CellNetwork
 from nas.cells.skeleton import Skeleton
 from nas.config import Recipe
 from nas.errors import NasError
 from nas.files import write_text
 from nas.genotype import Genotype
+from nas.redaction import hide_secrets
 from nas.searching.proxies import PROXIES
 from nas.space import get_space
 from nas.training.cost import cost_of, measure
@@ -37,14 +39,25 @@ from nas.training.run import Run
 from nas.training.search import SearchResult
 from nas.training.train import build_network, train
 from nas.tuning.encoding import Encoding
-from nas.tuning.folder import open_folder
+from nas.tuning.folder import (
+    beginning,
+    choose_storage,
+    disk_faults,
+    note,
+    require_folder,
+    require_one_process,
+    require_trials,
+)
+from nas.tuning.identity import identity, require_identity
 from nas.tuning.one_shot import OneShot
 from nas.tuning.pareto import write_front
 from nas.tuning.plots import draw_study
 from nas.tuning.ranges import apply
 from nas.tuning.samplers import make_sampler
 from nas.tuning.spending import Spending
-from nas.tuning.study import HEARTBEAT_SECONDS, JOURNAL, open_storage, open_study, run_study
+from nas.tuning.storage import HEARTBEAT_SECONDS, open_storage
+from nas.tuning.study import FAILED, failures, open_study, run_study
+from nas.tuning.trial_run import run_trial, watch
 
 
 def search_black_box(
@@ -73,7 +86,7 @@ def search_black_box(
         if settings.evaluate == "one-shot" and settings.supernet
         else None
     )
-    run = _open_run(output, recipe)
+    begun = identity(recipe, supernet=settings.supernet)
     sampler = make_sampler(
         recipe.search.strategy,
         recipe.seed,
@@ -81,14 +94,20 @@ def search_black_box(
         settings.population,
         min(settings.tournament, settings.population),
     )
-    study = open_study(
-        recipe.name,
-        open_storage(storage or run.folder / JOURNAL, heartbeat),
-        sampler,
-        objectives=1 + len(settings.objectives),
-    )
+    with beginning(output) as folder:
+        place = choose_storage(folder, storage)
+        # A journal is a file of the run; what is wrong with a database is said before anything is written.
+        run = _open_run(folder, recipe) if storage is None else None
+        study = open_study(
+            recipe.name, open_storage(place, heartbeat), sampler, objectives=1 + len(settings.objectives)
+        )
+        require_identity(study, begun, hide_secrets(str(place)))
+        require_trials(study, folder, hide_secrets(str(place)))
+        run = run or _open_run(folder, recipe)
+        note(folder, recipe, storage)
     if settings.warm_start is not None:
-        warm_start(study, encoding, recipe)
+        with beginning(run.folder):
+            warm_start(study, encoding, recipe)
 
     def objective(trial: Trial) -> tuple[float, ...]:
         genotype = encoding.suggest(trial)
@@ -101,39 +120,43 @@ def search_black_box(
             eer = judge.eer(genotype)
         else:
             short = apply(recipe, {"train.epochs": settings.epochs, "engine.pictures": 0})
-            eer = train(short, genotype, run.folder / "trials" / f"{trial.number:04d}", progress=progress).eer
+            place, on_epoch = folder / "trials" / f"{trial.number:04d}", watch(trial, prunes=False)
+            begin = partial(train, short, genotype, place, progress=progress, on_epoch=on_epoch)
+            eer = run_trial(short, place, on_epoch, progress, begin)
         return eer, *(measure(name, genotype, recipe) for name in settings.objectives)
 
     def after(trial: FrozenTrial) -> None:
-        genotype = encoding.genotype(trial.params)
-        genotype.save(run.folder / "genotypes" / f"trial_{trial.number:04d}.json")
-        best = min(_complete(study), key=_rank)
-        encoding.genotype(best.params).save(run.folder / "genotype.json")
-        _write_progress(run, study, recipe, encoding)
+        if trial.state != TrialState.COMPLETE:
+            run.log(f"trial {trial.number} failed: {trial.user_attrs.get(FAILED)}")
+            return
+        best = _conclude(run, study, recipe, encoding)
         costs = "".join(f", {n} {v:.6g}" for n, v in zip(settings.objectives, trial.values[1:], strict=True))
         run.log(f"trial {trial.number}: dev EER {trial.values[0]:.2f} %{costs}; best {best.values[0]:.2f} %")
 
-    run_study(study, objective, settings.trials, after)
-    best = min(_complete(study), key=_rank)
-    genotype = encoding.genotype(best.params)
-    genotype.save(run.folder / "genotype.json")
-    _write_progress(run, study, recipe, encoding)
-    if settings.objectives:
-        write_front(study, encoding, settings.objectives, str(run.folder / "recipe.yaml"), run.folder)
-    else:
-        draw_study(study, run.folder / "plots")
-    run.log(f"genotype of trial {best.number}: {genotype}")
+    with disk_faults(run.folder):
+        run_study(study, objective, settings.trials, after)
+        best = _conclude(run, study, recipe, encoding)
+        genotype = encoding.genotype(best.params)
+        if settings.objectives:
+            write_front(study, encoding, settings.objectives, str(run.folder / "recipe.yaml"), run.folder)
+        else:
+            draw_study(study, run.folder / "plots")
+        failed = len(failures(study))
+        run.log(f"genotype of trial {best.number}{f'; {failed} trials failed' if failed else ''}: {genotype}")
     return SearchResult(genotype, best.number, float(best.values[0]), run.folder)
 
 
 def warm_start(study: Study, encoding: Encoding, recipe: Recipe) -> list[Genotype]:
     """Rank a random sample of genotypes by a training-free proxy, and have the best tried first.
 
-    Does nothing in a study that has begun. Returns the genotypes, the best first.
+    Does nothing in a study that has begun; one that was killed here is completed. Returns the genotypes, the best
+    first.
     """
     settings = recipe.search.black_box
     assert settings.warm_start is not None
-    if study.get_trials(deepcopy=False):
+    before = study.get_trials(deepcopy=False)
+    untouched = all(t.state == TrialState.WAITING and "fixed_params" in t.system_attrs for t in before)
+    if not untouched or len(before) >= settings.warm_trials:
         return []
     proxy = PROXIES[settings.warm_start]
     chance = random.Random(recipe.seed)
@@ -149,7 +172,8 @@ def warm_start(study: Study, encoding: Encoding, recipe: Recipe) -> list[Genotyp
         scores[name] = proxy(network, waveforms, labels)
     ranked = sorted(genotypes, key=lambda name: -scores[name])[: settings.warm_trials]
     for name in ranked:
-        study.enqueue_trial(encoding.parameters(genotypes[name]), user_attrs={settings.warm_start: scores[name]})
+        notes = {settings.warm_start: scores[name]}
+        study.enqueue_trial(encoding.parameters(genotypes[name]), user_attrs=notes, skip_if_exists=True)
     return [genotypes[name] for name in ranked]
 
 
@@ -173,8 +197,7 @@ def _require(recipe: Recipe) -> Encoding:
     settings, strategy, network = recipe.search.black_box, recipe.search.strategy, recipe.require_searched()
     skeleton = Skeleton.of(get_space(recipe.space), network)
     skeleton.require_samples(recipe.data.samples)
-    if processes.count() > 1:
-        raise NasError(f"strategy {strategy} runs a trial in one process; start several workers with one --storage")
+    require_one_process(f"nas search --strategy {strategy}")
     if settings.objectives and strategy not in ("nsga2", "random"):
         raise NasError(f"search.black_box.objectives needs strategy nsga2 (or random), not {strategy}")
     if len(set(settings.objectives)) != len(settings.objectives):
@@ -194,11 +217,35 @@ def _require(recipe: Recipe) -> Encoding:
     return Encoding(get_space(recipe.space), skeleton.types)
 
 
-def _open_run(output: str | Path, recipe: Recipe) -> Run:
+def _open_run(folder: Path, recipe: Recipe) -> Run:
     """A new run directory, or the one that is gone on with."""
-    if not (Path(output) / "recipe.yaml").exists():
-        return Run.create(output, "search", recipe)
-    return Run.open(open_folder(output, recipe, ("search", "black_box", "trials")))
+    if not (folder / "environment.json").exists():
+        return Run.create(folder, "search", recipe)
+    require_folder(folder, recipe)
+    return Run.open(folder)
+
+
+def _conclude(run: Run, study: Study, recipe: Recipe, encoding: Encoding) -> FrozenTrial:
+    """Write the genotypes, the history and the costs; returns the best trial.
+
+    Raises:
+        NasError: no trial is complete.
+    """
+    complete = _complete(study)
+    if not complete:
+        failed = failures(study)
+        raise NasError(
+            f"{run.folder}: no trial came to its end, so there is no genotype"
+            + (f"; the first of {len(failed)} that failed: {failed[0]}" if failed else "")
+        )
+    for trial in complete:
+        file = run.folder / "genotypes" / f"trial_{trial.number:04d}.json"
+        if not file.exists():
+            encoding.genotype(trial.params).save(file)
+    best = min(complete, key=_rank)
+    encoding.genotype(best.params).save(run.folder / "genotype.json")
+    _write_progress(run, study, recipe, encoding)
+    return best
 
 
 def _complete(study: Study) -> list[FrozenTrial]:

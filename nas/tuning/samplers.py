@@ -104,15 +104,19 @@ class SeededByTrial(BaseSampler):
     """A fresh sampler for every trial, seeded by the study's seed and the trial's number.
 
     A sampler that is seeded once draws the same trials again when a study is resumed, and in every worker of a
-    cluster. Seeded so, a study that was stopped goes on as it would have, and no two workers draw alike.
+    cluster. Seeded so, a study that was stopped goes on as it would have, and no two workers draw alike. A trial that
+    was killed while it was sampled has some of its values; for them the sampler draws once more, and goes on with the
+    others from the same random state.
     """
 
     def __init__(self, make: Callable[[int], BaseSampler], seed: int) -> None:
         self.make, self.seed, self.inner = make, seed, make(seed % 2**32)  # Optuna's own take 32 bits
+        self.drawn: dict[str, BaseDistribution] = {}
 
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
         digest = hashlib.sha256(f"{self.seed} {trial.number}".encode()).digest()
         self.inner = self.make(int.from_bytes(digest[:4], "big"))
+        self.drawn = dict(trial.distributions) if "fixed_params" not in trial.system_attrs else {}
         self.inner.before_trial(study, trial)
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
@@ -126,6 +130,9 @@ class SeededByTrial(BaseSampler):
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
+        drawn, self.drawn = self.drawn, {}
+        for name, distribution in drawn.items():
+            self.inner.sample_independent(study, trial, name, distribution)
         return self.inner.sample_independent(study, trial, param_name, param_distribution)
 
     def after_trial(self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None) -> None:

@@ -14,9 +14,10 @@ from nas.training.search import SearchResult, resume_search
 from nas.training.search import search as search_bilevel
 from nas.training.train import TrainResult, resume_train
 from nas.tuning.black_box import search_black_box
+from nas.tuning.folder import noted_storage
 from nas.tuning.ranges import apply
 from nas.tuning.spending import Spending
-from nas.tuning.study import JOURNAL
+from nas.tuning.storage import JOURNAL
 
 
 def search(recipe: Recipe, output: str | Path, progress: bool = True, storage: str | None = None) -> SearchResult:
@@ -56,7 +57,10 @@ def resume(folder: str | Path, progress: bool = True) -> SearchResult | TrainRes
         run.on_epoch = _spending(run.recipe, run.folder)
         return resume_search(run, progress)
     if not (run.folder / JOURNAL).exists():
-        raise NasError(f"{folder}: the study is not in the folder; run nas search again with its --storage")
+        raise NasError(
+            f"{folder}: the study is not in the folder, but on {noted_storage(run.folder)}; run nas search again with "
+            "its --storage"
+        )
     return search_black_box(run.recipe, folder, progress=progress)
 
 

@@ -2,79 +2,47 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import logging
 import os
-import re
 import socket
 import time
-import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import optuna
-from optuna.exceptions import ExperimentalWarning, UpdateFinishedTrialError
-from optuna.storages import BaseStorage, GrpcStorageProxy, JournalStorage, RDBStorage, RetryHeartbeatStaleTrialCallback
-from optuna.storages.journal import JournalFileBackend
+from optuna.exceptions import UpdateFinishedTrialError
+from optuna.storages import BaseStorage
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from nas.errors import NasError
+from nas.errors import Interrupted, NasError, Untrainable
+from nas.tuning.storage import HEARTBEAT_SECONDS, JOURNAL, Journal, PatientStorage, locked, open_storage
 
-JOURNAL = "study.journal"
-"""The file of a study in its folder, unless it is on a database."""
-RETRIES = 3
-"""How often a trial is begun again whose worker died."""
-HEARTBEAT_SECONDS = 60
+__all__ = ["HEARTBEAT_SECONDS", "JOURNAL", "open_storage", "open_study", "run_study"]
+
+RETRIES = 10
+"""How often a trial is begun again whose worker died, without an epoch having been finished in between."""
 UNNAMED_SECONDS = 60
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 
+_BEGINNINGS = itertools.count(1)
+
 Objective = Callable[[Trial], float | Sequence[float]]
+
+
+FAILED = "failed"
+"""User attribute of a trial that has failed by itself: why. Trials that were given up as surplus have none."""
 
 
 class Surplus(Exception):
     """Two workers began the last trial at once; the one that came second gives it up."""
 
 
-def open_storage(storage: str | Path, heartbeat: int = HEARTBEAT_SECONDS) -> BaseStorage:
-    """The storage of a study.
-
-    Args:
-        storage: a journal file; a URL of SQLAlchemy, e.g. postgresql+psycopg://user@host/studies; or
-            grpc://HOST:PORT of Optuna's proxy.
-        heartbeat: seconds between signs of life of a worker on a database. After five without one, its trial is given
-            to another.
-
-    Raises:
-        NasError: the driver of the database is not installed, or the database cannot be reached.
-    """
-    text = str(storage)
-    proxy = re.fullmatch(r"grpc://([^:/]+):(\d+)", text)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ExperimentalWarning)
-        try:
-            if proxy:
-                return GrpcStorageProxy(host=proxy[1], port=int(proxy[2]))
-            if "://" not in text:
-                Path(text).parent.mkdir(parents=True, exist_ok=True)
-                return JournalStorage(JournalFileBackend(text))
-            return RDBStorage(
-                text,
-                engine_kwargs={"pool_pre_ping": True},
-                heartbeat_interval=heartbeat,
-                grace_period=5 * heartbeat,
-                heartbeat_stale_trial_callback=RetryHeartbeatStaleTrialCallback(max_retry=RETRIES),
-            )
-        except ImportError as error:
-            raise NasError(
-                f"storage {_without_password(text)}: the driver of this database is not installed ({error.name}); for "
-                "PostgreSQL: pip install 'nas-antispoofing[postgresql]'"
-            ) from error
-        except Exception as error:
-            # Drivers raise their own kinds of error, of which nothing is common.
-            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-            raise NasError(
-                f"storage {_without_password(text)} cannot be opened: {_without_password(reason)}"
-            ) from error
+class Leave(BaseException):
+    """What an objective raises that is no failure of the trial. Optuna fails a trial for every Exception."""
 
 
 def open_study(
@@ -112,77 +80,192 @@ def run_study(
     trials: int,
     after: Callable[[FrozenTrial], None] | None = None,
 ) -> None:
-    """Work on a study until it has so many finished (complete or pruned) trials, whoever else works on it.
+    """Work on a study until it has so many trials that are done (complete, pruned or failed), whoever else works on it.
 
-    Every trial is counted once: a trial that two workers begin beyond the number is given up, one whose worker died
-    is begun again (`RETRIES` times), and the last worker waits for those that others still run.
+    Every trial is counted once: a trial that two workers begin beyond the number is given up, one that its worker left
+    goes back to those that wait and keeps its number, and the last worker waits for those that others still run.
 
     Args:
-        objective: of a trial; raises optuna.TrialPruned to end it early.
+        objective: of a trial; raises optuna.TrialPruned to end it early, and Untrainable where it fails. Whatever else
+            it raises ends this worker, and the trial is put back.
         trials: how many the study is to have in the end, those of before included.
-        after: called with every trial that this worker finishes.
+        after: called with every trial that this worker is done with.
     """
 
     def limited(trial: Trial) -> float | Sequence[float]:
-        trial.set_user_attr("worker", this_worker())
-        taken = (*FINISHED, TrialState.RUNNING)
-        before = [t for t in study.get_trials(deepcopy=False) if t.number < trial.number and t.state in taken]
-        if len(before) >= trials:
-            raise Surplus
-        return objective(trial)
+        try:
+            trial.set_user_attr("worker", new_name())
+            before = [t for t in study.get_trials(deepcopy=False) if t.number < trial.number and _counts(t)]
+            if len(before) < trials:
+                return objective(trial)
+        except optuna.TrialPruned:
+            raise
+        except Untrainable as error:
+            trial.set_user_attr(FAILED, str(error))
+            raise
+        except BaseException as error:
+            raise Leave from error
+        raise Surplus
 
     def report(study: Study, trial: FrozenTrial) -> None:
-        if after is not None and trial.state in FINISHED:
+        if after is not None and is_done(trial):
             after(trial)
 
     while True:
         release_abandoned(study)
         found = study.get_trials(deepcopy=False)
         running = [trial for trial in found if trial.state == TrialState.RUNNING]
-        finished = sum(trial.state in FINISHED for trial in found)
-        waiting = any(trial.state == TrialState.WAITING for trial in found)
-        if finished >= trials:
+        waiting = [trial for trial in found if trial.state == TrialState.WAITING]
+        done = sum(map(is_done, found))
+        if done >= trials:
             return
-        if finished + len(running) < trials or waiting:
-            study.optimize(limited, n_trials=1, callbacks=[report], catch=(Surplus,))
+        if waiting or done + len(running) < trials:
+            _take(study, waiting)
+            try:
+                study.optimize(limited, n_trials=1, callbacks=[report], catch=(Surplus, Untrainable))
+            except Leave as leave:
+                if not _taken_over(leave.__cause__):
+                    _leave(study, leave.__cause__)
+                    raise leave.__cause__ from None  # type: ignore[misc]
+            except Exception as error:
+                # Where the storage fails in telling the result, Optuna raises something else on top of it.
+                said = next((e for e in _chain(error) if isinstance(e, NasError)), None)
+                if said is not None:
+                    raise said from None
+                if not any(map(_taken_over, _chain(error))):
+                    raise
         elif _heartbeat(study) is not None or any(_host_of(trial) == socket.gethostname() for trial in running):
             # What runs elsewhere may yet die, so someone must stay.
             time.sleep(min(_heartbeat(study) or 1, 5))
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", ExperimentalWarning)
-                optuna.storages.fail_stale_trials(study)
         else:
             logging.getLogger("nas").warning(
-                f"{finished} of {trials} trials are finished; the other {len(running)} are run by other machines, or "
+                f"{done} of {trials} trials are finished; the other {len(running)} are run by other machines, or "
                 "were: a journal file has no sign of their life. Run the command again when they are done"
             )
             return
 
 
+def is_done(trial: FrozenTrial) -> bool:
+    """Whether a trial is complete, was pruned, or has failed by itself."""
+    return trial.state in FINISHED or (trial.state == TrialState.FAIL and FAILED in trial.user_attrs)
+
+
+def failures(study: Study) -> list[str]:
+    """Why trials failed by themselves, a sentence each."""
+    failed = study.get_trials(deepcopy=False, states=(TrialState.FAIL,))
+    return [str(trial.user_attrs[FAILED]) for trial in failed if FAILED in trial.user_attrs]
+
+
 def release_abandoned(study: Study) -> None:
-    """Give back the running trials of workers of this machine that are gone.
+    """Put back the running trials of workers that are gone: they are begun again, or gone on with, under their number.
 
     A journal file has no heartbeat. Each trial names its worker's machine and process, so that at least on one machine
     a killed worker is noticed at once; on several machines only a database notices.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ExperimentalWarning)
-        retry = RetryHeartbeatStaleTrialCallback(max_retry=RETRIES)
+    database = getattr(study._storage, "_backend", None)
+    silent = database.stale_trials(study._study_id) if isinstance(database, PatientStorage) else []
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-        if not _abandoned(trial):
-            continue
-        try:
-            if study._storage.set_trial_state_values(trial._trial_id, state=TrialState.FAIL):
-                logging.getLogger("nas").info(f"trial {trial.number} was left by a worker that is gone; begun again")
-                retry(study, study._storage.get_trial(trial._trial_id))
-        except UpdateFinishedTrialError:
-            # Another worker was quicker.
-            continue
+        if trial._trial_id in silent or _abandoned(trial):
+            _put_back(study, trial, "was left by a worker that is gone")
+
+
+def _put_back(study: Study, trial: FrozenTrial, why: str | None) -> None:
+    """Make a running trial wait again, if it still is the one that was seen.
+
+    Args:
+        why: for the log; None for a worker that was stopped as one should, which does not speak against the trial.
+    """
+    if not _claim(study, trial):
+        return
+    storage, number, notes = study._storage, trial._trial_id, {}
+    epoch, left = trial.user_attrs.get("epoch", 0), dict(trial.user_attrs.get("left", {"times": 0, "epoch": 0}))
+    if why is not None:
+        left = {"times": left["times"] + 1 if epoch <= left["epoch"] else 1, "epoch": epoch}
+        notes["left"] = left
+    with contextlib.suppress(UpdateFinishedTrialError):
+        if left["times"] > RETRIES:
+            sentence = f"its worker ended {left['times']} times without an epoch more"
+            storage.set_trial_user_attr(number, FAILED, sentence)
+            storage.set_trial_state_values(number, state=TrialState.FAIL)
+            logging.getLogger("nas").warning(f"trial {trial.number} is given up: {sentence}")
+            return
+        if isinstance(backend := getattr(storage, "_backend", None), PatientStorage):
+            backend.record_heartbeat(number)  # who takes it has as long as anyone to give a sign of life
+        for key, value in {**notes, "worker": ""}.items():
+            storage.set_trial_user_attr(number, key, value)
+        storage.set_trial_state_values(number, state=TrialState.WAITING)
+        if why is not None:
+            logging.getLogger("nas").info(f"trial {trial.number} {why}; it goes on")
+
+
+def _claim(study: Study, trial: FrozenTrial) -> bool:
+    """Of workers that would put back the same trial, let the first one do it."""
+    storage: Any = study._storage
+    backend, number, seen = getattr(storage, "_backend", None), trial._trial_id, trial.user_attrs.get("worker")
+    if isinstance(backend, PatientStorage):
+        return backend.claim(number, seen, new_name())
+    with locked(backend.path.parent) if isinstance(backend, Journal) else contextlib.nullcontext():
+        now = storage.get_trial(number)
+        if now.state != TrialState.RUNNING or now.user_attrs.get("worker") != seen:
+            return False
+        storage.set_trial_user_attr(number, "worker", new_name())
+    return True
+
+
+def _take(study: Study, waiting: Sequence[FrozenTrial]) -> None:
+    """See to it that a trial waits that bears this worker's name: it is then known from its first moment whose it is,
+    also where the worker is killed in that moment."""
+    if not waiting:
+        worker = {"worker": new_name()}
+        study.add_trial(optuna.create_trial(state=TrialState.WAITING, user_attrs=worker))
+        return
+    with contextlib.suppress(UpdateFinishedTrialError):
+        study._storage.set_trial_user_attr(waiting[0]._trial_id, "worker", new_name())
+
+
+def _taken_over(error: BaseException | None) -> bool:
+    """Whether the trial was put back, because this worker was silent for long, and another one has run it."""
+    told = isinstance(error, ValueError) and str(error).startswith("Cannot tell")
+    return told or isinstance(error, UpdateFinishedTrialError)
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """An error and those in handling which it was raised."""
+    while error is not None:
+        yield error
+        error = error.__context__
+
+
+def _leave(study: Study, error: BaseException | None) -> None:
+    """Put back what this worker was running."""
+    stopped = isinstance(error, NasError | Interrupted | KeyboardInterrupt)
+    why = None if stopped else f"ended in {type(error).__name__}"
+    try:
+        for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+            if _is_mine(trial):
+                _put_back(study, trial, why)
+    except NasError:
+        # The storage is away; the next worker sees that this one is gone.
+        pass
+
+
+def _counts(trial: FrozenTrial) -> bool:
+    """Whether a trial takes one of the places of the study."""
+    return is_done(trial) or trial.state in (TrialState.RUNNING, TrialState.WAITING)
 
 
 def this_worker() -> str:
     """Machine, process and the moment at which the process started: "node7 4711 823341"."""
     return f"{socket.gethostname()} {os.getpid()} {_started(os.getpid())}"
+
+
+def new_name() -> str:
+    """A name of this worker for one beginning of a trial: `this_worker` and a number."""
+    return f"{this_worker()} {next(_BEGINNINGS)}"
+
+
+def _is_mine(trial: FrozenTrial) -> bool:
+    return str(trial.user_attrs.get("worker", "")).startswith(f"{this_worker()} ")
 
 
 def _abandoned(trial: FrozenTrial) -> bool:
@@ -191,7 +274,9 @@ def _abandoned(trial: FrozenTrial) -> bool:
     if not process:
         # The worker names itself right after the trial is made; if it did not within a minute, it died there.
         return trial.datetime_start is not None and time.time() - trial.datetime_start.timestamp() > UNNAMED_SECONDS
-    number, _, started = process.partition(" ")
+    if _is_mine(trial):
+        return True  # asked between two trials
+    number, started = [*process.split(" "), ""][:2]
     return host == socket.gethostname() and (not number.isdigit() or _started(int(number)) != started)
 
 
@@ -219,7 +304,3 @@ def _heartbeat(study: Study) -> int | None:
     """Seconds between two heartbeats; None for a storage without."""
     interval = getattr(study._storage, "get_heartbeat_interval", None)
     return interval() if interval else None
-
-
-def _without_password(text: str) -> str:
-    return re.sub(r"(://[^:/@\s]*):[^@\s]*@", r"\1:***@", text)

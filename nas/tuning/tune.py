@@ -1,6 +1,7 @@
 """Hyper-parameters by Optuna: every trial is a run with its own run directory, ended early where it is hopeless.
 
 OUTPUT/recipe.yaml       the recipe with its ranges
+OUTPUT/study.json        where the study is, and the command that began it
 OUTPUT/study.journal     the study, unless it is on a database
 OUTPUT/trials/NNNN/      the run directory of each trial
 OUTPUT/trials.csv        a row a trial: state, dev EER, seconds, values
@@ -13,8 +14,10 @@ from __future__ import annotations
 import csv
 import io
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,15 +26,31 @@ from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from nas import processes
 from nas.config import Recipe
-from nas.errors import NasError
+from nas.errors import NasError, Untrainable
 from nas.files import write_text
-from nas.tuning.folder import open_folder
+from nas.genotype import Genotype
+from nas.redaction import hide_secrets
+from nas.training.finetune import genotype_of_weights
+from nas.training.search import SearchResult, search
+from nas.training.train import TrainResult, build_network, genotype_file, train
+from nas.tuning.folder import (
+    beginning,
+    choose_storage,
+    disk_faults,
+    note,
+    require_folder,
+    require_one_process,
+    require_trials,
+    say_random,
+)
+from nas.tuning.identity import Identity, identity, require_identity
 from nas.tuning.plots import draw_study
 from nas.tuning.ranges import apply, read_ranges, suggest
 from nas.tuning.samplers import make_sampler
-from nas.tuning.study import HEARTBEAT_SECONDS, JOURNAL, open_storage, open_study, run_study
+from nas.tuning.storage import HEARTBEAT_SECONDS, open_storage
+from nas.tuning.study import FAILED, failures, open_study, run_study
+from nas.tuning.trial_run import run_trial, watch
 
 
 @dataclass(frozen=True)
@@ -43,6 +62,8 @@ class TuneResult:
     """Lowest EER on the development set, percent."""
     trials: int
     pruned: int
+    failed: int
+    """Trials that diverged, did not fit the memory, or whose values do not go together; they count as trials."""
     folder: Path
 
 
@@ -71,31 +92,77 @@ def tune(
     Raises:
         NasError: bad ranges, a folder of another study, or what the runs themselves refuse.
     """
-    ranges = read_ranges(recipe)
-    if processes.count() > 1:
-        raise NasError("a trial is run in one process; start nas tune several times with one --output or --storage")
-    folder = open_folder(output, recipe, ("tune", "trials"))
-    settings = recipe.tune
-    study = open_study(
-        recipe.name,
-        open_storage(storage or folder / JOURNAL, heartbeat),
-        make_sampler(settings.sampler, recipe.seed),
-        make_pruner(recipe),
-    )
+    require_one_process("nas tune")
+    ranges, settings = read_ranges(recipe), recipe.tune
+    if genotype is None and weights is not None and settings.of == "train":
+        genotype = genotype_of_weights(recipe, weights)
+    started = {"genotype": genotype, "frontend": frontend, "weights": weights}
+
+    def check() -> Identity:
+        if settings.of == "train":
+            require_buildable(recipe, genotype)
+        return identity(recipe, **started)
+
+    begun = check()
+    say_random(recipe, ranges, weights)
+    sampler, pruner = make_sampler(settings.sampler, recipe.seed), make_pruner(recipe)
+    with beginning(output) as folder:
+        require_folder(folder, recipe)
+        place = choose_storage(folder, storage)
+        study = open_study(recipe.name, open_storage(place, heartbeat), sampler, pruner)
+        require_identity(study, begun, hide_secrets(str(place)))
+        require_trials(study, folder, hide_secrets(str(place)))
+        note(folder, recipe, storage)
     log = logging.getLogger("nas")
 
     def objective(trial: Trial) -> float:
-        changed = apply(recipe, suggest(trial, ranges) | {"engine.pictures": 0})
-        place = folder / "trials" / f"{trial.number:04d}"
-        return run_once(changed, place, pruning(trial), genotype, frontend, weights, progress)
+        values = suggest(trial, ranges)
+        with fault_of_values(values, check):
+            changed = apply(recipe, values | {"engine.pictures": 0})
+            output, on_epoch = folder / "trials" / f"{trial.number:04d}", watch(trial, prunes=True)
+            begin = partial(run_once, changed, output, on_epoch, genotype, frontend, weights, progress)
+            return run_trial(changed, output, on_epoch, progress, begin)
 
     def after(trial: FrozenTrial) -> None:
-        result = f"dev EER {trial.value:.2f} %" if trial.state == TrialState.COMPLETE else "ended early"
+        result = {
+            TrialState.COMPLETE: f"dev EER {trial.value or 0.0:.2f} %",
+            TrialState.PRUNED: "ended early",
+        }.get(trial.state, f"failed: {trial.user_attrs.get(FAILED)}")
         log.info(f"trial {trial.number}: {result}; {_listed(trial.params)}")
         write_text(folder / "trials.csv", trials_table(study))
 
-    run_study(study, objective, settings.trials, after)
-    return _conclude(study, recipe, folder, ranges)
+    with disk_faults(folder):
+        run_study(study, objective, settings.trials, after)
+        return _conclude(study, recipe, folder, ranges)
+
+
+def require_buildable(recipe: Recipe, genotype: str | Path | None) -> None:
+    """Refuse a recipe whose network cannot be built, before anything is begun.
+
+    Raises:
+        NasError: what `nas train` would say.
+    """
+    build_network(recipe, Genotype.load(genotype_file(genotype)) if genotype is not None else None)
+
+
+@contextmanager
+def fault_of_values(values: dict[str, Any], check: Callable[[], object]) -> Iterator[None]:
+    """A refusal that comes of a trial's values, and not of the recipe or the corpus, is a failure of the trial.
+
+    Raises:
+        Untrainable: it comes of the values.
+        NasError: the recipe itself is refused now.
+    """
+    try:
+        yield
+    except Untrainable:
+        raise
+    except NasError as error:
+        if not isinstance(error.__cause__, OSError):
+            check()
+            if any(key in str(error) or key.rpartition(".")[2] in str(error) for key in values):
+                raise Untrainable(str(error)) from error
+        raise
 
 
 def make_pruner(recipe: Recipe) -> BasePruner:
@@ -108,21 +175,6 @@ def make_pruner(recipe: Recipe) -> BasePruner:
     return NopPruner()
 
 
-def pruning(trial: Trial) -> Callable[[int, dict[str, Any]], None]:
-    """Report every epoch's dev EER to the study, and end the trial when its pruner says so."""
-    best = float("inf")
-
-    def on_epoch(epoch: int, row: dict[str, Any]) -> None:
-        nonlocal best
-        # What counts in the end is the best epoch, so that is what is compared.
-        best = min(best, row["dev_eer"])
-        trial.report(best, epoch)
-        if trial.should_prune():
-            raise optuna.TrialPruned
-
-    return on_epoch
-
-
 def run_once(
     recipe: Recipe,
     output: Path,
@@ -131,14 +183,11 @@ def run_once(
     frontend: str | Path | None,
     weights: str | Path | None,
     progress: bool,
-) -> float:
-    """One run of a recipe; returns the lowest EER on the development set, percent."""
-    from nas.training.search import search
-    from nas.training.train import train
-
+) -> SearchResult | TrainResult:
+    """One run of a recipe, from its start."""
     if recipe.tune.of == "search":
-        return search(recipe, output, progress, on_epoch).eer
-    return train(recipe, genotype, output, frontend, weights, progress, on_epoch).eer
+        return search(recipe, output, progress, on_epoch)
+    return train(recipe, genotype, output, frontend, weights, progress, on_epoch)
 
 
 def trials_table(study: Study) -> str:
@@ -165,16 +214,18 @@ def _conclude(study: Study, recipe: Recipe, folder: Path, ranges: Any) -> TuneRe
     """Write the table, the best recipe and the plots."""
     write_text(folder / "trials.csv", trials_table(study))
     trials = study.get_trials(deepcopy=False)
-    complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
+    complete, failed = [trial for trial in trials if trial.state == TrialState.COMPLETE], failures(study)
     if not complete:
-        raise NasError(f"{folder}: no trial came to its end, so there is no best one; see trials.csv")
+        first = f"; the first of {len(failed)} that failed: {failed[0]}" if failed else ""
+        raise NasError(f"{folder}: no trial came to its end, so there is no best one; see trials.csv{first}")
     best = study.best_trial
     values = suggest(optuna.trial.FixedTrial(best.params), ranges)  # type: ignore[arg-type]
     text = apply(recipe, values).to_yaml()
-    write_text(folder / "best.yaml", f"# best of {len(trials)} trials: dev EER {best.value:.2f} %\n{text}")
-    draw_study(study, folder / "plots")
     pruned = sum(trial.state == TrialState.PRUNED for trial in trials)
-    return TuneResult(values, float(best.value or 0.0), len(complete) + pruned, pruned, folder)
+    done = len(complete) + pruned + len(failed)
+    write_text(folder / "best.yaml", f"# best of {done} trials: dev EER {best.value:.2f} %\n{text}")
+    draw_study(study, folder / "plots")
+    return TuneResult(values, float(best.value or 0.0), done, pruned, len(failed), folder)
 
 
 def _listed(values: dict[str, Any]) -> str:
