@@ -222,8 +222,13 @@ def kill_often(home: Path, kills: int, trials: int = 12, seed: int = 0) -> dict[
             worker.join()
             assert worker.exitcode == -signal.SIGKILL
             killed += 1
-        same = [table(folder) == table(reference), _best(folder) == _best(reference)]
-        studies.append({"kills": killed, "exit_code": worker.exitcode, "same_trials": same[0], "same_best": same[1]})
+        rows, best = table(folder), _best(folder) == _best(reference)
+        differ = [row for row in rows if row not in table(reference)]
+        same = rows == table(reference)
+        end = {"kills": killed, "exit_code": worker.exitcode, "same_trials": same, "same_best": best, "differ": differ}
+        studies.append(end)
+        said = (folder / "worker.log").read_text(encoding="utf-8")
+        studies[-1]["said"] = [line for line in said.splitlines() if differ and not line.startswith("epoch")]
         print(studies[-1], flush=True)
     return {"seconds_undisturbed": round(whole, 1), "trials": table(reference), "studies": studies}
 

@@ -24,7 +24,15 @@ from optuna.storages import BaseStorage, GrpcStorageProxy, JournalStorage, RDBSt
 from optuna.storages._rdb import models
 from optuna.storages.journal import JournalFileBackend
 from sqlalchemy import update
-from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import (
+    DBAPIError,
+    IntegrityError,
+    InterfaceError,
+    InvalidRequestError,
+    OperationalError,
+    SQLAlchemyError,
+    TimeoutError,
+)
 
 from nas.errors import NasError
 from nas.redaction import hide_secrets
@@ -320,15 +328,19 @@ def _open_database(address: str, heartbeat: int) -> PatientStorage:
 
 def reason_of(error: BaseException) -> str:
     """The first line that the driver said, without secrets."""
-    found = _cause(error, DBAPIError)
-    text = str(found.orig if isinstance(found, DBAPIError) and found.orig else error).strip()
+    while error.__cause__ is not None and not isinstance(error, DBAPIError):
+        error = error.__cause__
+    text = str(error.orig if isinstance(error, DBAPIError) and error.orig else error).strip()
     return hide_secrets(text.splitlines()[0] if text else type(error).__name__)
 
 
 def _passing(error: BaseException) -> bool:
     """Whether waiting may help: the server is away, or another worker holds the file."""
     found = _cause(error, DBAPIError)
-    if not isinstance(found, DBAPIError) or _LASTING.search(str(found.orig)):
+    if not isinstance(found, DBAPIError):
+        # A session whose connection was lost within it.
+        return _cause(error, InvalidRequestError | TimeoutError) is not None
+    if _LASTING.search(str(found.orig)):
         return False
     return found.connection_invalidated or isinstance(found, OperationalError | InterfaceError)
 
