@@ -64,12 +64,6 @@ def build_network(recipe: Recipe, genotype: Genotype | None) -> Network:
     return DerivedNetwork(genotype, space, network.model_copy(update={"learnable": False}))
 
 
-def genotype_file(path: str | Path) -> Path:
-    """The file of a genotype: of a run directory, that which it found or trained."""
-    path = Path(path)
-    return path / "genotype.json" if path.is_dir() else path
-
-
 def load_frontend(network: Network, recipe: Recipe, genotype: Path | None, frontend: Path | None) -> Path | None:
     """Give a network the front-end that the search learnt; fixed front-ends have none and stay as they are.
 

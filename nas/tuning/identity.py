@@ -16,7 +16,6 @@ from nas.genotype import Genotype
 from nas.space import get_space
 from nas.training.inputs import choose_utterances
 from nas.training.standing import differences
-from nas.training.train import genotype_file
 
 IDENTITY = "identity"
 """User attribute of a study."""
@@ -119,7 +118,7 @@ def _corpus(recipe: Recipe) -> str:
 
 def _file(path: Path, name: str) -> dict[str, str]:
     if name == "genotype":
-        genotype = Genotype.load(genotype_file(path))
+        genotype = Genotype.load(path)
         return {"file": str(path), "sha256": _digest(str(genotype))}
     file = path / "checkpoints" / "best.safetensors" if path.is_dir() else path
     try:

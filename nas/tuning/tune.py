@@ -33,7 +33,7 @@ from nas.genotype import Genotype
 from nas.redaction import hide_secrets
 from nas.training.finetune import genotype_of_weights
 from nas.training.search import SearchResult, search
-from nas.training.train import TrainResult, build_network, genotype_file, train
+from nas.training.train import TrainResult, build_network, train
 from nas.tuning.folder import (
     beginning,
     choose_storage,
@@ -142,7 +142,7 @@ def require_buildable(recipe: Recipe, genotype: str | Path | None) -> None:
     Raises:
         NasError: what `nas train` would say.
     """
-    build_network(recipe, Genotype.load(genotype_file(genotype)) if genotype is not None else None)
+    build_network(recipe, Genotype.load(genotype) if genotype is not None else None)
 
 
 @contextmanager
