@@ -23,8 +23,11 @@ from nas.tuning.storage import HEARTBEAT_SECONDS, JOURNAL, Journal, PatientStora
 
 __all__ = ["HEARTBEAT_SECONDS", "JOURNAL", "open_storage", "open_study", "run_study"]
 
-RETRIES = 10
-"""How often a trial is begun again whose worker died, without an epoch having been finished in between."""
+RETRIES = 3
+"""How often running workers take over a trial whose workers died, without an epoch having been finished in between.
+
+Someone who starts a worker may have killed the one before, so a start takes it over however often that was.
+"""
 UNNAMED_SECONDS = 60
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 
@@ -111,8 +114,10 @@ def run_study(
         if after is not None and is_done(trial):
             after(trial)
 
+    starting = True
     while True:
-        release_abandoned(study)
+        release_abandoned(study, starting)
+        starting = False
         found = study.get_trials(deepcopy=False)
         running = [trial for trial in found if trial.state == TrialState.RUNNING]
         waiting = [trial for trial in found if trial.state == TrialState.WAITING]
@@ -156,7 +161,7 @@ def failures(study: Study) -> list[str]:
     return [str(trial.user_attrs[FAILED]) for trial in failed if FAILED in trial.user_attrs]
 
 
-def release_abandoned(study: Study) -> None:
+def release_abandoned(study: Study, starting: bool = False) -> None:
     """Put back the running trials of workers that are gone: they are begun again, or gone on with, under their number.
 
     A journal file has no heartbeat. Each trial names its worker's machine and process, so that at least on one machine
@@ -166,14 +171,15 @@ def release_abandoned(study: Study) -> None:
     silent = database.stale_trials(study._study_id) if isinstance(database, PatientStorage) else []
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         if trial._trial_id in silent or _abandoned(trial):
-            _put_back(study, trial, "was left by a worker that is gone")
+            _put_back(study, trial, "was left by a worker that is gone", starting)
 
 
-def _put_back(study: Study, trial: FrozenTrial, why: str | None) -> None:
+def _put_back(study: Study, trial: FrozenTrial, why: str | None, starting: bool = False) -> None:
     """Make a running trial wait again, if it still is the one that was seen.
 
     Args:
         why: for the log; None for a worker that was stopped as one should, which does not speak against the trial.
+        starting: as of `RETRIES`.
     """
     if not _claim(study, trial):
         return
@@ -183,7 +189,7 @@ def _put_back(study: Study, trial: FrozenTrial, why: str | None) -> None:
         left = {"times": left["times"] + 1 if epoch <= left["epoch"] else 1, "epoch": epoch}
         notes["left"] = left
     with contextlib.suppress(UpdateFinishedTrialError):
-        if left["times"] > RETRIES:
+        if left["times"] > RETRIES and not starting:
             sentence = f"its worker ended {left['times']} times without an epoch more"
             storage.set_trial_user_attr(number, FAILED, sentence)
             storage.set_trial_state_values(number, state=TrialState.FAIL)
@@ -195,7 +201,8 @@ def _put_back(study: Study, trial: FrozenTrial, why: str | None) -> None:
             storage.set_trial_user_attr(number, key, value)
         storage.set_trial_state_values(number, state=TrialState.WAITING)
         if why is not None:
-            logging.getLogger("nas").info(f"trial {trial.number} {why}; it goes on")
+            often = f", {left['times']} times without an epoch more" if left["times"] > RETRIES else ""
+            logging.getLogger("nas").info(f"trial {trial.number} {why}{often}; it goes on")
 
 
 def _claim(study: Study, trial: FrozenTrial) -> bool:
