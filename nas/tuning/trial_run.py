@@ -13,6 +13,7 @@ from optuna.trial import Trial
 
 from nas.config import Recipe
 from nas.errors import Interrupted, NasError
+from nas.folder_lock import require_idle
 from nas.training.checkpoint import read_checkpoint
 from nas.training.environment import this_command
 from nas.training.run import Run
@@ -71,6 +72,7 @@ def _left(recipe: Recipe, place: Path) -> Run | None:
     """The run that a worker left; what cannot be gone on with is put aside."""
     if not place.exists():
         return None
+    require_idle(place)
     try:
         if read_checkpoint(place / "checkpoints") is None:
             shutil.rmtree(place)  # killed before its first checkpoint: it holds no work
