@@ -247,6 +247,13 @@ def delimiter_of(header: str) -> str | None:
     return next((sign for sign in DELIMITERS if sign in header), None)
 
 
+def known_titles(titles: Sequence[str], wanted: Sequence[str]) -> list[str]:
+    """Titles of a header by the names of `wanted` columns, where they go by another known name."""
+    known = {**TITLES, "PATH": _PATHS, "PARTITION": TITLES["SUBSET"]}
+    absent = [name for name in wanted if name not in titles]
+    return [next((name for name in absent if t.lower() in (name, *known.get(name.upper(), ()))), t) for t in titles]
+
+
 def _rank(line: Form, rows: list[list[str]], known: Container[str]) -> tuple[float, int, bool]:
     """How well rows fit a form; how many of their names are known; whether no name stands twice."""
     if len(rows[0]) != len(line.columns):

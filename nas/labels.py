@@ -40,10 +40,10 @@ UNTOLD_ATTACKS = ("", "-", "none", "na", "n/a", "nan", "null")
 BONAFIDE_ATTACKS = ("a00", "0")
 """What else stands there for bona fide speech: A00 numbers it as a class (AIR-ASVspoof), 0 too (Codecfake)."""
 
-_COMPRESSED = (".flac", ".ogg", ".oga", ".opus", ".mp3", ".m4a", ".mp4", ".aac", ".wma", ".webm", ".amr", ".3gp")
-_PLAIN = (".wav", ".wave", ".aif", ".aiff", ".aifc", ".au", ".snd", ".caf", ".w64", ".rf64", ".sph", ".nist")
+_PLAIN = (".flac", ".wav", ".wave", ".aif", ".aiff", ".aifc", ".au", ".snd", ".caf", ".w64", ".rf64", ".sph", ".nist")
+_LOSSY = (".ogg", ".oga", ".opus", ".mp3", ".m4a", ".mp4", ".aac", ".wma", ".webm", ".amr", ".3gp")
 
-AUDIO_SUFFIXES = _COMPRESSED + _PLAIN
+AUDIO_SUFFIXES = _PLAIN + _LOSSY
 """Of files that hold speech. Decoding goes by content; a file that it cannot read is named, not passed over."""
 
 

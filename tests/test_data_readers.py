@@ -91,15 +91,18 @@ def test_pa_has_the_environment_in_the_third_column(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("S1 LA_T_1 - - bonafide\nS2 LA_T_2 A01 spoof\n", r"line 2: 4 columns, expected 5: SPEAKER UTTERANCE"),
-        ("S1 LA_T_1 - - bonafide extra\n", r"line 1: 6 columns, expected 5"),
-        ("\n\nS1 LA_T_1 - - genuine\n", r"line 3: the key is 'genuine', expected 'bonafide' or 'spoof'"),
-        ("S1 LA_T_1 - A01 bonafide\n", r"line 1: the attack is 'A01', expected '-'"),
+        (
+            "S1 LA_T_1 - - bonafide\nS2 LA_T_2 A01 spoof\n",
+            r"line 2: 4 columns where the first line has 5",
+        ),
+        ("S1 LA_T_1 - - bonafide extra\n", r"line 1: expected 5 columns .SPEAKER UTTERANCE - ATTACK KEY., not 6"),
+        ("\n\nS1 LA_T_1 - - true\n", r"line 3: the key of a trial is bonafide or spoof, not 'true'"),
+        ("S1 LA_T_1 - A01 bonafide\n", r"line 1: a bona fide trial has no attack .write -., but this one names 'A01'"),
         ("S1 LA_T_1 - - spoof\n", r"line 1: the attack is '-', expected the name of an attack"),
         ("S1 LA_T_1 - - bonafide\nS1 LA_T_1 - A01 spoof\n", r"line 2: utterance 'LA_T_1' is already on line 1"),
         ("S1 ../LA_T_1 - - bonafide\n", r"line 1: the utterance '../LA_T_1' must be the name of a file"),
-        ("", "the protocol has no trials"),
-        ("\n \n", "the protocol has no trials"),
+        ("", "the protocol is empty"),
+        ("\n \n", "the protocol is empty"),
     ],
 )
 def test_a_wrong_line_is_named(tmp_path: Path, text: str, message: str) -> None:
@@ -220,9 +223,9 @@ def test_a_manifest_may_name_utterances_and_more(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        ("audio/a.wav,bona-fide,-,p1,train", "line 2: the key is 'bona-fide'"),
-        ("audio/a.wav,bonafide,A01,p1,train", "line 2: the attack is 'A01', expected '-'"),
-        ("audio/a.wav,bonafide,-,p1,test", "line 2: there is no partition 'test'"),
+        ("audio/a.wav,1,-,p1,train", "line 2: the key of a trial is bonafide or spoof, not '1' .half of the field"),
+        ("audio/a.wav,bonafide,A01,p1,train", "line 2: a bona fide trial has no attack"),
+        ("audio/a.wav,bonafide,-,p1,tests", "line 2: there is no partition 'tests'"),
         ("audio/a.wav,bonafide,-,p1", "line 2: 4 cells, the header has 5"),
         ("audio/a.wav,bonafide,-,p 1,train", "line 2: the speaker 'p 1' must have no white space"),
         (",bonafide,-,p1,train", "line 2: the path '' is no path"),
@@ -250,11 +253,38 @@ def test_a_wrong_header_is_named(tmp_path: Path) -> None:
         read("manifest", tmp_path / "audio")
 
 
-def test_one_name_twice_is_refused(tmp_path: Path) -> None:
+def test_files_of_one_name_are_named_by_their_paths(tmp_path: Path) -> None:
     touch(tmp_path, "other/a.wav")
-    path = manifest(tmp_path, "audio/a.wav,bonafide,-,p1,train", "other/a.wav,bonafide,-,p1,train")
-    with pytest.raises(NasError, match="utterance 'a' is named twice"):
-        read("manifest", path)
+    path = manifest(
+        tmp_path, "audio/a.wav,bonafide,-,p1,train", "other/a.wav,spoof,x,p1,dev", "audio/b.wav,spoof,x,p1,dev"
+    )
+    assert [row.utterance for row in read("manifest", path)] == ["audio/a", "other/a", "audio/b"]
+    assert [row.utterance for row in read("manifest", path, partitions=("train",))] == ["audio/a"]
+    with pytest.raises(NasError, match=r"utterance 'audio/a' is named twice .*a.wav.*; .*column utterance"):
+        read("manifest", manifest(tmp_path, *["audio/a.wav,bonafide,-,p1,train"] * 2))
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
+@pytest.mark.parametrize(
+    "row",
+    ["audio/a.wav,real,-,s,training", "audio/a.wav,Genuine,bonafide,s,TRAIN", "audio/a.wav,human,A00,s,train"],
+)
+def test_words_and_delimiters_of_others(tmp_path: Path, delimiter: str, row: str) -> None:
+    lines = ("path,key,attack,speaker,partition", row, "audio/b.wav,fake,none,s,valid", "")
+    text = "\r\n".join(lines).replace(",", delimiter)
+    path = manifest(tmp_path)
+    for encoding in ("utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"):
+        path.write_bytes(text.encode(encoding))
+        found = [(row.key, row.attack, row.partition) for row in read("manifest", path)]
+        assert found == [("bonafide", "-", "train"), ("spoof", "unknown", "dev")]
+        manifest(
+            tmp_path, *(line.replace(",", delimiter) for line in lines[1:]), header=lines[0].replace(",", delimiter)
+        )
+
+
+def test_titles_of_others(tmp_path: Path) -> None:
+    path = manifest(tmp_path, "audio/a.wav,real,-,s,test", header="file_name,label,attack_type,speaker_id,split")
+    assert [(row.utterance, row.key, row.partition) for row in read("manifest", path)] == [("a", "bonafide", "eval")]
 
 
 # --- the other corpora -----------------------------------------------------------------------------------------------
@@ -276,7 +306,7 @@ def test_asvspoof2021_la(tmp_path: Path) -> None:
     with pytest.raises(NasError, match="has no partition 'train'"):
         read("asvspoof2021_la", tmp_path, partitions=("train",))
     write(tmp_path / "keys/LA/CM/trial_metadata.txt", TRAIN)
-    with pytest.raises(NasError, match="line 1: 5 columns, expected 8: SPEAKER UTTERANCE CODEC TRANSMISSION"):
+    with pytest.raises(NasError, match=r"line 1: expected 8 columns .SPEAKER UTTERANCE CODEC TRANSMISSION.*, not 5"):
         read("asvspoof2021_la", tmp_path)
 
 
@@ -317,10 +347,43 @@ def test_in_the_wild(tmp_path: Path) -> None:
     ]
     with pytest.raises(NasError, match="names no utterances in train"):
         read("in_the_wild", tmp_path, partitions=("train",))
-    for line, message in (("0.wav,A,fake", "the label is 'fake'"), ("../0.wav,A,spoof", "must be the name of a file")):
+    for line, message in (("0.wav,A,melgan", "not 'melgan'"), ("../0.wav,A,spoof", "must be the name of a file")):
         write(root / "meta.csv", f"file,speaker,label\n{line}\n")
         with pytest.raises(NasError, match=f"line 2: .*{message}"):
             read("in_the_wild", tmp_path)
+
+
+def test_in_the_wild_with_its_audio_in_a_folder(tmp_path: Path) -> None:
+    write(tmp_path / "meta.csv", "file,speaker,label\n0.wav,A B,spoof\n1.wav,A B,bona-fide\n")
+    touch(tmp_path, "wav/0.wav", "wav/1.wav")
+    assert [row.path.parent.name for row in read("in_the_wild", tmp_path)] == ["wav", "wav"]
+
+
+@pytest.mark.parametrize("word", ["-", "bonafide", "Bona-fide", "A00", "genuine"])
+def test_words_for_no_attack_in_every_corpus(tmp_path: Path, word: str) -> None:
+    la_tree(tmp_path)
+    text = f"S1 LA_T_1 - {word} bonafide\nS2 LA_T_2 - A01 spoof\n"
+    write(tmp_path / "ASVspoof2019_LA_cm_protocols" / "ASVspoof2019.LA.cm.train.trn.txt", text)
+    assert [row.attack for row in read("asvspoof2019_la", tmp_path, partitions=("train",))] == ["-", "A01"]
+
+
+def test_folders_within_folders_of_their_name(tmp_path: Path) -> None:
+    assert len(read("asvspoof2019_la", la_tree(tmp_path / "LA" / "LA").parent.parent)) == 6
+    doubled = tmp_path / "doubled"
+    write(doubled / "ASVspoof2019.LA.cm.train.trn.txt", TRAIN)
+    touch(doubled, *(f"ASVspoof2019_LA_train/ASVspoof2019_LA_train/flac/LA_T_{n}.FLAC" for n in (1, 2)))
+    assert len(read("asvspoof2019_la", doubled)) == 2
+
+
+def test_a_layout_of_another_corpus_is_not_suggested(tmp_path: Path) -> None:
+    for layout in ("asvspoof2021_pa", "asvspoof2017_la", "wavefakes2"):
+        with pytest.raises(NasError) as caught:
+            read(layout, tmp_path)
+        assert "did you mean" not in str(caught.value)
+        assert "a manifest serves for any other corpus" in str(caught.value)
+    for layout, meant in (("asvspof2019_la", "asvspoof2019_la"), ("InTheWild", "in_the_wild"), ("manifst", "manifest")):
+        with pytest.raises(NasError, match=f"did you mean '{meant}'|manifest serves"):
+            read(layout, tmp_path)
 
 
 def test_wavefake_keeps_a_sentence_and_its_copies_together(tmp_path: Path) -> None:
@@ -367,9 +430,25 @@ def test_folder_per_class_without_partitions(tmp_path: Path) -> None:
     assert 60 <= sum(partitions == {"train"} for partitions in speakers.values()) <= 95
 
 
+def test_folders_that_are_not_read_are_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    touch(
+        tmp_path,
+        *(f"{part}/{key}/a.m4a" for part in ("train", "valid", "test", "hold\x1bout") for key in ("real", "fake")),
+    )
+    (tmp_path / "notes").mkdir()
+    rows = read("folder_per_class", tmp_path)
+    assert Counter(row.partition for row in rows) == {"train": 2, "dev": 2, "eval": 2}
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{tmp_path}: folders that were not read: 1 (hold\\x1bout)"
+    ]
+
+
 def test_folder_per_class_wrong_trees(tmp_path: Path) -> None:
     touch(tmp_path / "one", "speech/a.wav")
-    with pytest.raises(NasError, match="has no folder of a class"):
+    with pytest.raises(
+        NasError,
+        match=r"folder of a class; its folders are speech, .*bonafide: .*; a manifest serves",
+    ):
         read("folder_per_class", tmp_path / "one")
     touch(tmp_path / "two", "fake/a.wav", "spoof/b.wav")
     with pytest.raises(NasError, match="both 'fake' and 'spoof' mean 'spoof'"):

@@ -39,7 +39,8 @@ def _read(
 ) -> Iterator[Utterance]:
     if not root.is_dir():
         raise NasError(f"{root} is not a folder; give the folder that holds ASVspoof2019_{access}_train")
-    root = root / access if (root / access).is_dir() else root
+    while (root / access).is_dir():  # also LA/LA, as copies of the corpus are unpacked
+        root = root / access
     found = {partition: _protocol(root, access, partition) for partition in PARTITIONS} | dict(protocols or {})
     wanted = partitions or (tuple(protocols) if protocols else [name for name in PARTITIONS if found[name]])
     if not wanted:

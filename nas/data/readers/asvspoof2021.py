@@ -5,18 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from nas.data.readers.protocol import Columns, Trial, first_file, first_folder, locate, read_protocol
+from nas.columns import ASVSPOOF2021_DF, ASVSPOOF2021_LA
+from nas.data.readers.protocol import Trial, first_file, first_folder, locate, read_protocol
 from nas.data.readers.registry import reader
 from nas.data.utterance import Utterance
 from nas.errors import NasError
 
-_COLUMNS = {
-    "LA": Columns("SPEAKER UTTERANCE CODEC TRANSMISSION ATTACK KEY TRIM PHASE", 0, 1, 4, 5, 7),
-    "DF": Columns(
-        "SPEAKER UTTERANCE CODEC SOURCE ATTACK KEY TRIM PHASE VOCODER TASK TEAM GENDERS LANGUAGE", 0, 1, 4, 5, 7
-    ),
-}
-_PHASE_OF_PARTITION = {"dev": "progress", "eval": "eval"}
+_FORMS = {"LA": ASVSPOOF2021_LA, "DF": ASVSPOOF2021_DF}
+_SUBSET_OF_PARTITION = {"dev": "progress", "eval": "eval"}
 
 
 @reader("asvspoof2021_la")
@@ -48,8 +44,8 @@ def _read(
     own = first_file(root, [*places, f"keys/{name}", f"{folder}/keys/{name}", "trial_metadata.txt"])
     audio = first_folder(root, (f"{folder}/flac", folder, "flac"))
     read: dict[Path, tuple[Trial, ...]] = {}
-    for partition in partitions or tuple(protocols or _PHASE_OF_PARTITION):
-        if partition not in _PHASE_OF_PARTITION:
+    for partition in partitions or tuple(protocols or _SUBSET_OF_PARTITION):
+        if partition not in _SUBSET_OF_PARTITION:
             raise NasError(
                 f"ASVspoof 2021 {track} has no partition {partition!r}: only 'eval', and 'dev' (progress phase)"
             )
@@ -59,6 +55,6 @@ def _read(
                 f"{root} has no keys: {places[0]} is missing (it is in the archive {track}-keys-full.tar.gz)"
             )
         if protocol not in read:
-            read[protocol] = read_protocol(protocol, _COLUMNS[track])
-        phase = _PHASE_OF_PARTITION[partition]
-        yield from locate([trial for trial in read[protocol] if trial.phase == phase], audio, partition, protocol)
+            read[protocol] = read_protocol(protocol, _FORMS[track])
+        subset = _SUBSET_OF_PARTITION[partition]
+        yield from locate([trial for trial in read[protocol] if trial.subset == subset], audio, partition, protocol)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from nas.data.readers.protocol import Columns, first_file, first_folder, locate, read_protocol
+from nas.columns import ASVSPOOF5
+from nas.data.readers.protocol import first_file, first_folder, locate, read_protocol
 from nas.data.readers.registry import reader
 from nas.data.utterance import PARTITIONS, Utterance
 from nas.errors import NasError
 
-_COLUMNS = Columns("SPEAKER UTTERANCE GENDER CODEC QUALITY SEED ATTACK_TAG ATTACK KEY -", 0, 1, 7, 8)
 _PROTOCOLS = {
     "train": ("ASVspoof5.train.tsv", "ASVspoof5.train.metadata.txt"),
     "dev": ("ASVspoof5.dev.track_1.tsv", "ASVspoof5.dev.metadata.txt"),
@@ -39,4 +39,4 @@ def asvspoof5(
         if protocol is None:
             raise NasError(f"{root} has no protocol {_PROTOCOLS[partition][0]}, so there is no partition {partition!r}")
         folder = first_folder(root, _AUDIO[partition])
-        yield from locate(read_protocol(protocol, _COLUMNS), folder, partition, protocol)
+        yield from locate(read_protocol(protocol, ASVSPOOF5), folder, partition, protocol)

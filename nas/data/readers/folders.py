@@ -3,24 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from nas.data.readers.protocol import AUDIO_SUFFIXES, UNKNOWN_ATTACK
 from nas.data.readers.registry import reader
 from nas.data.utterance import Utterance
-from nas.errors import NasError
+from nas.errors import NasError, printable
+from nas.labels import KEY_WORDS, UNKNOWN_ATTACK, is_audio, key_of, partition_of
+from nas.words import named, shortened
 
-_CLASS_NAMES = {
-    "bonafide": ("bonafide", "bona-fide", "bona_fide", "real", "genuine", "human"),
-    "spoof": ("spoof", "spoofed", "fake"),
-}
-_PARTITION_NAMES = {
-    "train": ("train", "training"),
-    "dev": ("dev", "development", "val", "validation"),
-    "eval": ("eval", "evaluation", "test", "testing"),
-}
+_LOG = logging.getLogger(__name__)
 
 
 @reader("folder_per_class")
@@ -29,20 +23,26 @@ def folder_per_class(
 ) -> Iterator[Utterance]:
     """`[PARTITION/]bonafide/[SPEAKER/]*.wav` and `[PARTITION/]spoof/[ATTACK/[SPEAKER/]]*.wav`.
 
-    Folder names are read without regard to case; real, genuine, human and fake are understood, and so are training,
-    validation, test and the like. Without partition folders an utterance belongs to a partition by a hash of its
-    speaker (of its own name where the speaker is unknown): about 80 % train, 10 % dev, 10 % eval, always the same.
+    Folder names are words of `nas.labels`, without regard to case: real, genuine, human and fake are understood, and
+    so are training, validation, test and the like. Folders by other names are not read, which is said. Without
+    partition folders an utterance belongs to a partition by a hash of its speaker (of its own name where the speaker is
+    unknown): about 80 % train, 10 % dev, 10 % eval, always the same.
     """
     if protocols:
         raise NasError("a folder per class says the classes itself: protocols cannot be given beside it")
-    parts = _named(root, _PARTITION_NAMES)
+    parts = _named(root, partition_of)
     roots = list(parts.items()) or [("", root)]
     for partition, folder in roots:
         if partition and partitions and partition not in partitions:
             continue
-        classes = _named(folder, _CLASS_NAMES)
+        classes = _named(folder, key_of)
         if not classes:
-            raise NasError(f"{folder} has no folder of a class; expected 'bonafide' and 'spoof' (or 'real' and 'fake')")
+            has = shortened(", ".join(path.name for path in _folders(folder)) or "none", 100)
+            words = "; ".join(f"{key}: {', '.join(known)}" for key, known in KEY_WORDS.items())
+            raise NasError(
+                f"{folder} has no folder of a class; its folders are {has}, the words known are {words}; a manifest "
+                "serves for other names"
+            )
         for key, class_folder in classes.items():
             for path in _audio_below(class_folder):
                 levels = [_word(part) for part in path.relative_to(class_folder).parts[:-1]]
@@ -93,19 +93,25 @@ def by_hash(name: str) -> str:
     return "train" if share < 0.8 else "dev" if share < 0.9 else "eval"
 
 
-def _named(folder: Path, names: Mapping[str, Iterable[str]]) -> dict[str, Path]:
-    """The subfolders that carry one of the names, by what they mean.
+def _named(folder: Path, meaning_of: Callable[[str], str | None]) -> dict[str, Path]:
+    """The subfolders that carry a known word, by what it means; others with audio are said to be left out.
 
     Raises:
         NasError: two subfolders mean the same.
     """
     found: dict[str, Path] = {}
+    others = []
     for path in _folders(folder):
-        for meaning, words in names.items():
-            if path.name.lower() in words:
-                if meaning in found:
-                    raise NasError(f"{folder}: both {found[meaning].name!r} and {path.name!r} mean {meaning!r}")
-                found[meaning] = path
+        meaning = meaning_of(path.name)
+        if meaning is None:
+            others.append(path)
+        elif meaning in found:
+            raise NasError(f"{folder}: both {found[meaning].name!r} and {path.name!r} mean {meaning!r}")
+        else:
+            found[meaning] = path
+    left = [path.name for path in others if _audio_below(path)] if found else []
+    if left:
+        _LOG.warning("%s: folders that were not read: %s", folder, named([printable(name) for name in left]))
     return found
 
 
@@ -117,7 +123,7 @@ def _folders(folder: Path) -> list[Path]:
 
 
 def _audio_below(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in AUDIO_SUFFIXES and path.is_file())
+    return sorted(path for path in folder.rglob("*") if is_audio(path) and path.is_file())
 
 
 def _word(name: str) -> str:

@@ -1,4 +1,4 @@
-"""In-the-Wild (Müller et al., Interspeech 2022): `release_in_the_wild/meta.csv` and the WAV files beside it."""
+"""In-the-Wild (Müller et al., Interspeech 2022): `release_in_the_wild/meta.csv`, WAV files beside it or in `wav/`."""
 
 from __future__ import annotations
 
@@ -6,12 +6,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from nas.data.readers.manifest import read_table
-from nas.data.readers.protocol import UNKNOWN_ATTACK, refuse_absent
+from nas.data.readers.protocol import refuse_absent
 from nas.data.readers.registry import reader
 from nas.data.utterance import Utterance
 from nas.errors import NasError
-
-_KEYS = {"bona-fide": "bonafide", "spoof": "spoof"}
+from nas.labels import UNKNOWN_ATTACK, read_key
 
 
 @reader("in_the_wild")
@@ -26,21 +25,21 @@ def in_the_wild(
         raise NasError("In-the-Wild has one meta.csv: protocols cannot be given beside it")
     folder = root / "release_in_the_wild" if (root / "release_in_the_wild").is_dir() else root
     path = folder / "meta.csv"
+    places = [folder, *(folder / name for name in ("wav", "wavs") if (folder / name).is_dir())]
     total, absent = 0, []
     for line, row in read_table(path, ("file", "speaker", "label")):
         name = row["file"]
-        if row["label"] not in _KEYS:
-            raise NasError(f"{path}, line {line}: the label is {row['label']!r}, expected 'bona-fide' or 'spoof'")
+        key = read_key(row["label"], f"{path}, line {line}")
         if Path(name).name != name:
             raise NasError(f"{path}, line {line}: {name!r} must be the name of a file beside meta.csv")
         if partitions and "eval" not in partitions:
             continue
         total += 1
-        if not (folder / name).is_file():
+        audio = next((place / name for place in places if (place / name).is_file()), None)
+        if audio is None:
             absent.append(name)
             continue
-        key = _KEYS[row["label"]]
         speaker = "_".join(row["speaker"].split()) or "-"
         attack = "-" if key == "bonafide" else UNKNOWN_ATTACK
-        yield Utterance(folder / name, Path(name).stem, speaker, attack, key, "eval")
+        yield Utterance(audio, Path(name).stem, speaker, attack, key, "eval")
     refuse_absent(absent, total, path, folder)

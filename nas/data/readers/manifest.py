@@ -1,11 +1,12 @@
-"""Any corpus as a CSV manifest: a header, then one row an utterance.
+"""Any corpus as a CSV manifest: a header, then one row an utterance; divided by commas, semicolons, tabs or bars.
 
     path,key,attack,speaker,partition
     audio/0001.flac,bonafide,-,p225,train
     audio/0002.flac,spoof,world,p225,train
 
-Paths are relative to the manifest's folder. A column `utterance` is optional (default: the file's name without its
-suffix); further columns are ignored. A spoof whose attack is empty or "-" gets the attack "unknown".
+Paths are relative to the manifest's folder. A column `utterance` is optional: by default an utterance is named by its
+file without the suffix and, where two files share a name, all are named by their paths. Further columns are ignored.
+Words for keys, attacks and partitions are those of `nas.labels`; a spoof whose attack is not told gets "unknown".
 """
 
 from __future__ import annotations
@@ -16,10 +17,13 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from nas.data.readers.protocol import UNKNOWN_ATTACK, refuse_absent
+from nas.columns import delimiter_of, known_titles
+from nas.data.readers.protocol import refuse_absent
 from nas.data.readers.registry import reader
-from nas.data.utterance import KEYS, PARTITIONS, Utterance
+from nas.data.utterance import PARTITIONS, Utterance
 from nas.errors import NasError
+from nas.files import require_line_safe
+from nas.labels import NO_ATTACK, UNKNOWN_ATTACK, partition_of, read_attack, read_key
 from nas.space import nearest
 from nas.text_files import read_text
 
@@ -41,8 +45,13 @@ def manifest(
     path = root / "manifest.csv" if root.is_dir() else root
     folder = path.parent
     total, absent = 0, []
-    for line, row in read_table(path, COLUMNS):
-        utterance = _utterance(row, folder, f"{path}, line {line}")
+    rows = [(row, f"{path}, line {line}") for line, row in read_table(path, COLUMNS)]
+    files = [_inside(row["path"], folder, where) for row, where in rows]
+    stems = [file.stem for (row, _), file in zip(rows, files, strict=True) if not row.get("utterance")]
+    unique = len(set(stems)) == len(stems)
+    for (row, where), file in zip(rows, files, strict=True):
+        name = file.stem if unique else str(file.relative_to(folder).with_suffix(""))
+        utterance = _utterance(row, file, row.get("utterance") or "_".join(name.split()), where)
         if partitions and utterance.partition not in partitions:
             continue
         total += 1
@@ -65,9 +74,10 @@ def read_table(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, dict[s
         NasError: the file is absent or not text, not CSV, lacks one of `columns`, or a row has other columns.
     """
     text = read_text(path, "manifest")
-    lines = csv.reader(io.StringIO(text, newline=""), strict=True)
+    delimiter = delimiter_of(text.partition("\n")[0]) or ","
+    lines = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     try:
-        header = [name.strip() for name in next(lines, [])]
+        header = known_titles([name.strip() for name in next(lines, [])], columns)
         _check_header(header, columns, path)
         for cells in lines:
             if not cells:
@@ -89,23 +99,18 @@ def _check_header(header: list[str], columns: Sequence[str], path: Path) -> None
         raise NasError(f"{path}, line 1: the header names {', '.join(repeated)} twice")
 
 
-def _utterance(row: Mapping[str, str], folder: Path, where: str) -> Utterance:
-    key, partition = row["key"], row["partition"]
-    speaker = row["speaker"] or "-"
-    attack = row["attack"] or "-"
-    if key == "spoof" and attack == "-":
+def _utterance(row: Mapping[str, str], audio: Path, name: str, where: str) -> Utterance:
+    key, partition = read_key(row["key"], where), partition_of(row["partition"])
+    if partition is None:
+        raise NasError(f"{where}: there is no partition {row['partition']!r}{nearest(row['partition'], PARTITIONS)}")
+    attack = read_attack(row["attack"], key, where)
+    if key == "spoof" and attack == NO_ATTACK:
         attack = UNKNOWN_ATTACK
-    if key not in KEYS:
-        raise NasError(f"{where}: the key is {key!r}, expected 'bonafide' or 'spoof'")
-    if partition not in PARTITIONS:
-        raise NasError(f"{where}: there is no partition {partition!r}{nearest(partition, PARTITIONS)}")
-    if key == "bonafide" and attack != "-":
-        raise NasError(f"{where}: the attack is {attack!r}, expected '-' for bona fide")
-    audio = _inside(row["path"], folder, where)
-    name = row.get("utterance") or audio.stem
-    for column, value in (("utterance", name), ("attack", attack), ("speaker", speaker)):
+    speaker = row["speaker"] or "-"
+    for what, value in (("the utterance", name), ("the attack", attack), ("the speaker", speaker)):
         if len(value.split()) != 1:  # score files are separated by white space
-            raise NasError(f"{where}: the {column} {value!r} must have no white space")
+            raise NasError(f"{where}: {what} {value!r} must have no white space")
+        require_line_safe(value, f"{where}: {what}")
     return Utterance(audio, name, speaker, attack, key, partition)
 
 

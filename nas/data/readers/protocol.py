@@ -1,89 +1,61 @@
-"""Countermeasure protocols: a trial a line, columns by white space. ASVspoof 2019 has five, its heirs more."""
+"""Countermeasure protocols as corpora have them: a trial a line, in the one form of the corpus."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from nas.data.utterance import KEYS, Utterance
+from nas.columns import ASVSPOOF2019, FileKind, Form, read_columns
+from nas.data.utterance import Utterance
 from nas.errors import NasError
-from nas.labels import AUDIO_SUFFIXES, UNKNOWN_ATTACK
-from nas.text_files import read_text
+from nas.labels import AUDIO_SUFFIXES, NO_ATTACK, is_audio, read_attack, read_key, utterance_name
 
-__all__ = ["ASVSPOOF2019", "AUDIO_SUFFIXES", "UNKNOWN_ATTACK", "Columns", "Trial", "read_protocol"]
-
-
-@dataclass(frozen=True, slots=True)
-class Columns:
-    """Where a line says what; `names` are shown when a line has other columns. `phase` is the part of an evaluation."""
-
-    names: str
-    speaker: int
-    utterance: int
-    attack: int
-    key: int
-    phase: int | None = None
-
-    @property
-    def count(self) -> int:
-        return len(self.names.split())
-
-
-ASVSPOOF2019 = Columns("SPEAKER UTTERANCE - ATTACK KEY", speaker=0, utterance=1, attack=3, key=4)
-"""Also ASVspoof 2019 PA, whose third column is the environment."""
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """A line of a protocol; `attack` is "-" for bona fide, `phase` is "" where the protocol has none."""
+    """A line of a protocol; `attack` is "-" for bona fide, `subset` is "" where the protocol has none."""
 
     speaker: str
     utterance: str
     attack: str
     key: str
     line: int
-    phase: str = ""
+    subset: str = ""
 
 
-def read_protocol(path: str | Path, columns: Columns = ASVSPOOF2019) -> tuple[Trial, ...]:
-    """All trials of a protocol, in its order. Bona fide may have the attack "-" or (ASVspoof 2021, 5) "bonafide".
+def read_protocol(path: str | Path, form: Form = ASVSPOOF2019) -> tuple[Trial, ...]:
+    """All trials of a protocol of one form, in its order. What words mean is said in `nas.labels`.
 
     Raises:
         NasError: the file is absent, not text, empty, has a line with other columns, an unknown key, an attack that
             contradicts the key, or an utterance twice; file and line are named.
     """
-    path = Path(path)
+    count = len(form.columns)
+    table = read_columns(path, FileKind("protocol", (form,), (), f"expected {count} columns ({form})", header=False))
     trials: dict[str, Trial] = {}
-    for line, text in enumerate(read_text(path, "protocol").split("\n"), start=1):
-        cells = text.split()
-        if not cells:
-            continue
-        if len(cells) != columns.count:
-            raise NasError(f"{path}, line {line}: {len(cells)} columns, expected {columns.count}: {columns.names}")
-        trial = _trial(cells, columns, f"{path}, line {line}", line)
+    for line, cells in table.rows:
+        trial = _trial(dict(zip(form.columns, cells, strict=True)), f"{path}, line {line}", line)
         earlier = trials.setdefault(trial.utterance, trial)
         if earlier is not trial:
             raise NasError(f"{path}, line {line}: utterance {trial.utterance!r} is already on line {earlier.line}")
-    if not trials:
-        raise NasError(f"{path}: the protocol has no trials")
+    for remark in table.remarks:
+        _LOG.warning("%s", remark)
     return tuple(trials.values())
 
 
-def _trial(cells: list[str], columns: Columns, where: str, line: int) -> Trial:
-    attack, key = cells[columns.attack], cells[columns.key]
-    if key not in KEYS:
-        raise NasError(f"{where}: the key is {key!r}, expected 'bonafide' or 'spoof'")
-    if attack == "bonafide" and columns is not ASVSPOOF2019:
-        attack = "-"
-    if (key == "bonafide") != (attack == "-"):
-        right = "'-' for bona fide" if key == "bonafide" else "the name of an attack for a spoof"
-        raise NasError(f"{where}: the attack is {attack!r}, expected {right}")
-    utterance = cells[columns.utterance]
+def _trial(cells: dict[str, str], where: str, line: int) -> Trial:
+    key = read_key(cells["KEY"], where)
+    attack = read_attack(cells["ATTACK"], key, where)
+    if key == "spoof" and attack == NO_ATTACK:
+        raise NasError(f"{where}: the attack is {cells['ATTACK']!r}, expected the name of an attack for a spoof")
+    utterance = utterance_name(cells["UTTERANCE"])
     if "/" in utterance or "\\" in utterance or utterance in (".", ".."):
         raise NasError(f"{where}: the utterance {utterance!r} must be the name of a file without its folder and suffix")
-    phase = "" if columns.phase is None else cells[columns.phase]
-    return Trial(cells[columns.speaker], utterance, attack, key, line, phase)
+    return Trial(cells["SPEAKER"], utterance, attack, key, line, cells.get("SUBSET", ""))
 
 
 def locate(trials: Iterable[Trial], folder: Path, partition: str, protocol: Path) -> list[Utterance]:
@@ -95,13 +67,17 @@ def locate(trials: Iterable[Trial], folder: Path, partition: str, protocol: Path
         NasError: audio is absent; the first names and the count are given.
     """
     try:
-        names = {entry.name for entry in folder.iterdir()}
+        files = {
+            (utterance_name(entry.name), entry.suffix.lower()): entry.name
+            for entry in folder.iterdir()
+            if is_audio(entry)
+        }
     except OSError as error:
         raise NasError(f"cannot list the audio folder {folder}: {error.strerror}") from None
     utterances: list[Utterance] = []
     absent: list[str] = []
     for trial in trials:
-        name = next((trial.utterance + suffix for suffix in AUDIO_SUFFIXES if trial.utterance + suffix in names), None)
+        name = next((files[it] for suffix in AUDIO_SUFFIXES if (it := (trial.utterance, suffix)) in files), None)
         if name is None:
             absent.append(trial.utterance)
             continue
@@ -119,8 +95,13 @@ def refuse_absent(absent: list[str], total: int, protocol: Path, folder: Path) -
 
 
 def first_folder(root: Path, names: Iterable[str]) -> Path:
-    """The first of the folders that is there, else the root."""
-    return next((root / name for name in names if (root / name).is_dir()), root)
+    """The first of the folders that is there, else the root; also where unpacking put it into one of its own name."""
+    for name in names:
+        top, _, below = name.partition("/")
+        for folder in (root / name, root / top / top / below):
+            if folder.is_dir():
+                return folder
+    return root
 
 
 def first_file(root: Path, names: Iterable[str]) -> Path | None:

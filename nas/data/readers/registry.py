@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from difflib import SequenceMatcher
 from pathlib import Path
 
 from nas.data.utterance import PARTITIONS, Utterance
@@ -49,7 +51,10 @@ def read(
             utterance named twice, or no utterance at all.
     """
     if layout not in layouts():
-        raise NasError(f"there is no corpus layout {layout!r}{nearest(layout, layouts())}")
+        raise NasError(
+            f"there is no corpus layout {layout!r}{_meant(layout)}; those there are: {', '.join(layouts())}; "
+            "a manifest serves for any other corpus"
+        )
     for partition in (*(partitions or ()), *(protocols or ())):
         if partition not in PARTITIONS:
             raise NasError(f"there is no partition {partition!r}{nearest(partition, PARTITIONS)}")
@@ -76,12 +81,30 @@ def require_both_classes(utterances: Iterable[Utterance], partition: str, where:
         raise NasError(f"partition {partition!r} of {where} has no {' and no '.join(missing)} utterance; it needs both")
 
 
+def _meant(layout: str) -> str:
+    """The layout that was mistyped, if any: another year or track is another corpus and no slip."""
+
+    def parts(name: str) -> list[str]:
+        return re.findall(r"[a-z]+|\d+", name.lower())
+
+    def close(word: str, known: str) -> bool:
+        slip = len(known) > 3 and known.isalpha() and SequenceMatcher(None, word, known).ratio() > 0.75
+        return word == known or slip
+
+    for known in layouts():
+        pairs = list(zip(parts(layout), parts(known), strict=False))
+        if len(parts(layout)) == len(parts(known)) and all(close(*pair) for pair in pairs):
+            return f"; did you mean {known!r}?"
+    return ""
+
+
 def _refuse_duplicates(utterances: tuple[Utterance, ...], root: Path) -> None:
     seen: dict[str, Utterance] = {}
     for row in utterances:
         other = seen.setdefault(row.utterance, row)
         if other is not row:
             raise NasError(
-                f"{root}: utterance {row.utterance!r} is named twice ({other.partition}: {other.path.name}, "
-                f"{row.partition}: {row.path.name}); every utterance must be named once"
+                f"{root}: utterance {row.utterance!r} is named twice ({other.partition}: {other.path}, "
+                f"{row.partition}: {row.path}); every utterance must be named once, in a manifest by its column "
+                "utterance"
             )
