@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import zipfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -212,6 +213,74 @@ def test_files_of_both_kinds_and_wrapped_state_dicts_are_read(tmp_path: Path) ->
     assert outputs[0].equal(outputs[2])
 
 
+Wrap = Callable[[dict[str, torch.Tensor]], Any]
+
+
+def under(prefix: str) -> Wrap:
+    return lambda state: {f"{prefix}{key}": value for key, value in state.items()}
+
+
+WRAPPERS: dict[str, Wrap] = {
+    "model and optimiser": lambda s: {
+        "model": s,
+        "optimizer": {"state": {0: {"exp_avg": torch.zeros(3)}}, "param_groups": [{"lr": 0.1}]},
+        "epoch": 3,
+    },
+    "net": lambda s: {"net": s, "acc": 0.9},
+    "another name, deeper": lambda s: {"checkpoint": {"detector": s}, "args": {"lr": 0.1}},
+    "DataParallel": under("module."),
+    "torch.compile of DataParallel": under("_orig_mod.module."),
+    "Lightning": lambda s: {"state_dict": under("model.")(s), "pytorch-lightning_version": "2.4", "loops": {}},
+    "Lightning with a loss": lambda s: {
+        "state_dict": under("model.")(s) | {"loss_fn.weight": torch.ones(2), "val_acc.correct": torch.tensor(3)}
+    },
+    "averaged weights": lambda s: under("module.")(s) | {"n_averaged": torch.tensor(7)},
+    "a loss": lambda s: s | {"loss.weight": torch.ones(2)},
+    "a criterion": lambda s: s | {"criterion.center": torch.ones(2)},
+    "discriminator beside": lambda s: {"generator": {"other.weight": torch.ones(3)}, "discriminator": s},
+}
+
+
+@pytest.mark.parametrize("wrapper", WRAPPERS)
+def test_wrappers_of_training_scripts(tmp_path: Path, wrapper: str, caplog: pytest.LogCaptureFixture) -> None:
+    state = twin_state()
+    torch.save(WRAPPERS[wrapper](state), tmp_path / "w.pth")
+    network = load_published("rawnet2-2019", tmp_path / "w.pth", **OPTIONS["rawnet2-2019"])
+    plain = load_published("rawnet2-2019", state, **OPTIONS["rawnet2-2019"])
+    assert all(value.equal(plain.state_dict()[key]) for key, value in network.state_dict().items())
+    left_out = wrapper in ("Lightning with a loss", "averaged weights", "a loss", "a criterion")
+    assert ("left out" in caplog.text) == left_out
+
+
+def test_which_of_several_weights_are_taken_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    state = twin_state()
+    other = {key: value + 1 for key, value in state.items()}
+    torch.save({"ema": other, "model": state}, tmp_path / "w.pth")
+    assert read_state(tmp_path / "w.pth")["fc1_gru.bias"].equal(state["fc1_gru.bias"])
+    assert "holds several sets of weights, model, ema; model were taken" in caplog.text
+    torch.save(under("student.")(state) | under("teacher.")(other), tmp_path / "w.pth")
+    with pytest.raises(NasError, match=r"several networks that fit rawnet2-2019, under student\., teacher\."):
+        load_published("rawnet2-2019", tmp_path / "w.pth", **OPTIONS["rawnet2-2019"])
+
+
+def test_weights_of_another_type_are_refused() -> None:
+    for kind in (torch.bool, torch.int32, torch.complex64):
+        state = {key: value.to(kind) if value.is_floating_point() else value for key, value in twin_state().items()}
+        with pytest.raises(NasError, match="holds values of type"):
+            load_published("rawnet2-2019", state, **OPTIONS["rawnet2-2019"])
+    half = {key: value.half() if value.is_floating_point() else value for key, value in twin_state().items()}
+    load_published("rawnet2-2019", half, **OPTIONS["rawnet2-2019"])
+
+
+def test_compressed_entries_are_not_unpacked(tmp_path: Path) -> None:
+    torch.save(twin_state(), tmp_path / "w.pth")
+    with zipfile.ZipFile(tmp_path / "w.pth") as plain, zipfile.ZipFile(tmp_path / "b.pth", "w") as packed:
+        for entry in plain.infolist():
+            packed.writestr(entry.filename, plain.read(entry), zipfile.ZIP_DEFLATED)
+    with pytest.raises(NasError, match="compressed entries"):
+        read_state(tmp_path / "b.pth")
+
+
 class Trap:
     """Unpickling it would make a file."""
 
@@ -234,6 +303,10 @@ def test_a_pickle_is_never_run(tmp_path: Path) -> None:
     [
         ("absent.pth", None, "there is no file of weights"),
         ("text.pth", b"not weights", "is not a file of weights|holds more than tensors"),
+        ("lfs.pth", b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "is a Git LFS pointer"),
+        ("lfs.safetensors", b"version https://git-lfs.github.com/spec/v1\n", "is a Git LFS pointer"),
+        ("page.pth", b"\n<!DOCTYPE html><html>", "is a web page"),
+        ("archive.pth", b"PK\x03\x04 and no more", "is not a file of weights|holds more than tensors"),
         ("empty.pth", b"", "is not a file of weights"),
         ("text.safetensors", b"not weights at all", "is not a file of weights"),
         ("cut.safetensors", b"\x10\x00\x00\x00\x00\x00\x00\x00{", "is not a file of weights"),

@@ -6,9 +6,12 @@ the network comes from the file.
 
 from __future__ import annotations
 
+import logging
 import pickle
 import re
-from collections.abc import Mapping
+import zipfile
+from collections import Counter
+from collections.abc import Callable, Container, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +25,8 @@ from nas.errors import NasError
 from nas.network import Network
 from nas.networks import registry
 from nas.space import nearest
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -141,13 +146,41 @@ PUBLISHED: dict[str, Published] = {
 
 
 # What PyTorch's reader meets in files that are something else.
-_DAMAGED = (SafetensorError, RuntimeError, EOFError, ValueError, OSError, LookupError, TypeError, AttributeError)
+_DAMAGED = (
+    SafetensorError,
+    zipfile.BadZipFile,
+    RuntimeError,
+    EOFError,
+    ValueError,
+    OSError,
+    LookupError,
+    TypeError,
+    AttributeError,
+)
+
+_WRAPPERS = ("state_dict", "model_state_dict", "model_state", "model", "net", "network", "module", "weights", "ema")
+"""Under what training scripts save a state_dict; the first is taken where several fit alike."""
+
+_DEEPEST = 4
+"""Mappings within mappings in which a state_dict is looked for."""
+
+_BESIDE = r"(n_averaged|\w*loss\w*|\w*criterion\w*|objective|metrics?|\w+_metric)(\..*)?"
+"""Entries that belong to the training and not to the network: losses, metrics, the count of averaged weights."""
+
+_OTHER_FILES = (
+    (b"version https://git-lfs", "is a Git LFS pointer, not the file: fetch it with `git lfs pull`"),
+    (b"<!doctype", "is a web page, not the file: download it anew"),
+    (b"<html", "is a web page, not the file: download it anew"),
+)
 
 
-def read_state(path: str | Path) -> dict[str, Tensor]:
+def read_state(path: str | Path, fits: Callable[[Mapping[str, Tensor]], int] = len) -> dict[str, Tensor]:
     """The tensors of a .safetensors file or of a PyTorch file, read without running anything that it contains.
 
-    A PyTorch file may hold the state_dict itself or a dictionary with it under "state_dict" or "model_state_dict".
+    A PyTorch file may hold the state_dict itself, or mappings with it somewhere below ({"model": ..., "epoch": 3}).
+
+    Args:
+        fits: how many entries of a mapping are wanted; the mapping with the most is taken.
 
     Raises:
         NasError: there is no such file, or it is not one of these.
@@ -156,19 +189,55 @@ def read_state(path: str | Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise NasError(f"there is no file of weights {path}")
     try:
+        with open(path, "rb") as stream:
+            start = stream.read(64).lstrip().lower()
+        for sign, what in _OTHER_FILES:
+            if start.startswith(sign):
+                raise NasError(f"{path} {what}")
         if path.suffix == ".safetensors":
             return load_file(path)
+        _refuse_bomb(path)
         content: Any = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        raise NasError(f"{path} holds more than tensors and is not loaded: it should be a state_dict") from error
+        raise NasError(
+            f"{path} holds more than tensors and is not loaded: it should be a state_dict, as "
+            "torch.save(network.state_dict(), ...) writes it"
+        ) from error
     except _DAMAGED as error:
         raise NasError(f"{path} is not a file of weights (.safetensors, or a state_dict saved by PyTorch)") from error
-    for key in ("state_dict", "model_state_dict"):
-        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
-            content = content[key]
-    if not isinstance(content, Mapping) or not content or not all(isinstance(v, Tensor) for v in content.values()):
-        raise NasError(f"{path} does not hold a state_dict (names and tensors)")
-    return dict(content)
+    found = {trail: count for trail, state in _states(content) if (count := fits(state))}
+    if not found:
+        keys = f"; its keys are {listed([str(key) for key in content])}" if isinstance(content, Mapping) else ""
+        raise NasError(f"{path} does not hold a state_dict (names and tensors){keys}")
+    best = [trail for trail, count in found.items() if count == max(found.values())]
+    best.sort(key=lambda trail: [_WRAPPERS.index(name) if name in _WRAPPERS else len(_WRAPPERS) for name in trail])
+    if len(best) > 1:
+        names = [".".join(trail) for trail in best]
+        _LOG.warning("%s holds several sets of weights, %s; %s were taken", path, listed(names), names[0])
+    return next(state for trail, state in _states(content) if trail == best[0])
+
+
+def _states(content: object, trail: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], dict[str, Tensor]]]:
+    """The tensors of each mapping by their names, and the keys that lead there."""
+    if not isinstance(content, Mapping):
+        return
+    state = {key: value for key, value in content.items() if isinstance(key, str) and isinstance(value, Tensor)}
+    if state:
+        yield trail, state
+    if len(trail) < _DEEPEST:
+        for key, value in content.items():
+            yield from _states(value, (*trail, str(key)))
+
+
+def _refuse_bomb(path: Path) -> None:
+    """PyTorch stores the entries of its archives as they are; deflated ones could unpack to any size."""
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            entries = archive.infolist()
+        if any(e.compress_type != zipfile.ZIP_STORED for e in entries) or (
+            sum(entry.file_size for entry in entries) > path.stat().st_size
+        ):
+            raise NasError(f"{path} holds compressed entries, which PyTorch does not write, and is not loaded")
 
 
 def listed(names: list[str]) -> str:
@@ -189,38 +258,88 @@ def load_published(name: str, weights: str | Path | Mapping[str, Tensor], **opti
     """
     if name not in PUBLISHED:
         raise NasError(f"no published weights are known for {name!r}{nearest(name, list(PUBLISHED))}")
-    published = PUBLISHED[name]
     source = "the state_dict" if isinstance(weights, Mapping) else str(weights)
-    state = dict(weights) if isinstance(weights, Mapping) else read_state(weights)
     network = registry.create(name, **options)
     ours = network.state_dict()
-    renamed: dict[str, Tensor] = {}
-    surplus = []
-    for key, value in state.items():
-        key = key.removeprefix("module.")
-        if any(re.fullmatch(pattern, key) for pattern in published.unused):
-            continue
-        new = published.rename(key)
-        if new not in ours or new in renamed:
-            surplus.append(key)
-            continue
+    if not isinstance(weights, Mapping):
+        weights = read_state(weights, lambda state: _fit(state, name, ours)[1])
+    entries, surplus = fit_entries(weights, name, ours, source)
+    for new, (key, value) in entries.items():
         require_entry(source, key, value, name, ours[new], "weights of other widths need the widths as options")
-        renamed[new] = value
     if surplus:
-        raise NasError(f"{source} has entries that {name} does not have: {listed(surplus)}")
-    if missing := [key for key in ours if key not in renamed]:
+        raise NasError(f"{source} has entries that {name} does not have: {listed(list(surplus))}")
+    if missing := [key for key in ours if key not in entries]:
         raise NasError(f"{source} lacks entries that {name} needs: {listed(missing)}")
-    network.load_state_dict(renamed)
+    network.load_state_dict({new: value for new, (_, value) in entries.items()})
     return network.eval()
+
+
+Entries = dict[str, tuple[str, Tensor]]
+"""By the name here: the name in the file, and the tensor."""
+
+
+def fit_entries(
+    state: Mapping[str, Tensor], name: str, ours: Container[str], source: object
+) -> tuple[Entries, dict[str, Tensor]]:
+    """Entries of a file by the names of the network `name`, whose own are `ours`.
+
+    Wrappers put a prefix before every name (DataParallel "module.", Lightning "model.", torch.compile "_orig_mod."): it
+    is told by the names that fit without it. What stands beside it, and what belongs to a loss, is left out with a
+    remark.
+
+    Returns:
+        The entries that fit, and those that are left over, by the names that they would have here.
+
+    Raises:
+        NasError: several prefixes fit alike.
+    """
+    prefixes, _, rename = _fit(state, name, ours)
+    if len(prefixes) > 1:
+        raise NasError(f"{source} holds several networks that fit {name}, under {listed(prefixes)}; keep one of them")
+    published = PUBLISHED.get(name)
+    entries: Entries = {}
+    surplus, beside = {}, []
+    for full, value in state.items():
+        key = full.removeprefix(prefixes[0])
+        new = rename(key)
+        if new in ours and new not in entries and full.startswith(prefixes[0]):
+            entries[new] = (key, value)
+        elif not full.startswith(prefixes[0]) or re.fullmatch(_BESIDE, key):
+            beside.append(full)
+        elif not (published and any(re.fullmatch(pattern, key) for pattern in published.unused)):
+            surplus[new if new not in entries else key] = value
+    if beside:
+        _LOG.warning("%s: entries that are not of %s were left out: %s", source, name, listed(beside))
+    return entries, surplus
+
+
+def _fit(state: Mapping[str, Tensor], name: str, ours: Container[str]) -> tuple[list[str], int, Callable[[str], str]]:
+    """The prefixes without which most names fit, how many these are, and how names are turned into ours."""
+    published = PUBLISHED.get(name)
+    best: tuple[list[str], int, Callable[[str], str]] = ([""], 0, str)
+    for rename in (str, *((published.rename,) if published else ())):
+        counts: Counter[str] = Counter()
+        for key in state:
+            parts = key.split(".")
+            for depth in range(min(len(parts), _DEEPEST)):
+                prefix = "".join(f"{part}." for part in parts[:depth])
+                counts[prefix] += rename(key[len(prefix) :]) in ours
+        most = max(counts.values(), default=0)
+        if most > best[1]:
+            best = ([prefix for prefix, count in counts.items() if count == most], most, rename)
+    return best
 
 
 def require_entry(source: object, key: str, value: Tensor, name: str, ours: Tensor, advice: str) -> None:
     """Refuse an entry of weights that the network `name`, whose own is `ours`, cannot take.
 
     Raises:
-        NasError: another shape, with the advice; or values that are not finite.
+        NasError: another shape, with the advice; values of another kind, or not finite.
     """
     if value.shape != ours.shape:
         raise NasError(f"{source}: {key} has shape {list(value.shape)}, {name} needs {list(ours.shape)}; {advice}")
+    if value.is_floating_point() != ours.is_floating_point() or value.is_complex():
+        kinds = f"{value.dtype}, {name} needs {ours.dtype}".replace("torch.", "")
+        raise NasError(f"{source}: {key} holds values of type {kinds}")
     if value.is_floating_point() and not value.isfinite().all():
         raise NasError(f"{source}: {key} holds values that are not finite")

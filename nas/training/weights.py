@@ -6,7 +6,6 @@ normalisations. Names are those of the network's state_dict (`nas.load_published
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
@@ -17,7 +16,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from nas.config import Train as Settings
 from nas.errors import NasError
-from nas.networks.published import PUBLISHED, listed, read_state, require_entry
+from nas.networks.published import fit_entries, listed, read_state, require_entry
 from nas.training.run import Run, read_tensors
 
 
@@ -55,14 +54,8 @@ def read_weights(source: Path, name: str, ours: Iterable[str]) -> dict[str, Tens
             raise NasError(f"{source} is a search run; weights to start from come from a train run")
         return read_tensors(source / "checkpoints" / "best.safetensors")
     known = set(ours)
-    state = {key.removeprefix("module."): value for key, value in read_state(source).items()}
-    published = PUBLISHED.get(name)
-    if published is None or known.issuperset(state):
-        return state
-    used = {key: v for key, v in state.items() if not any(re.fullmatch(p, key) for p in published.unused)}
-    renamed = {published.rename(key): value for key, value in used.items()}
-    # A file of ours that lacks or adds a few entries is told from a published one by how many names it shares.
-    return renamed if len(known & renamed.keys()) > len(known & state.keys()) else state
+    entries, surplus = fit_entries(read_state(source), name, known, source)
+    return {new: value for new, (_, value) in entries.items()} | surplus
 
 
 def take_weights(network: nn.Module, name: str, source: Path, settings: Settings) -> str:

@@ -59,7 +59,7 @@ def manifest(
             there = utterance.path.is_file()
         except OSError as error:  # a name too long for the file system
             name = f"{row['path'][:40]}..." if len(row["path"]) > 40 else row["path"]
-            raise NasError(f"{path}, line {line}: the path {name!r} is no path ({error.strerror or error})") from None
+            raise NasError(f"{where}: the path {name!r} is no path ({error.strerror or error})") from None
         if there:
             yield utterance
         else:
