@@ -49,7 +49,39 @@ CASES: dict[str, Case] = {
         command="nas data inspect manifest.csv --layout manifest; "
         "nas search raw_pcdarts/toy data.layout=manifest data.root=manifest.csv -o X",
     ),
+    "12_two_builds_one_output": Case(
+        says=("C is being worked on by process", r"manifest: C/manifest\.csv", "\n41 C/manifest.csv"),
+        command="""python - <<'END'
+import soundfile
+from pathlib import Path
+from nas.data.embedded import embedded_corpus
+for row, waveform in zip(*embedded_corpus(0, speakers=4, utterances=10, seconds=1.5)):
+    path = Path("speech", row.speaker, row.utterance + ".wav")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if row.key == "bonafide":
+        soundfile.write(path, waveform, 16_000)
+END
+for n in 1 2; do nas corpus build -q --bonafide speech --attacks griffin_lim --workers 1 -o C & done; wait
+wc -l C/manifest.csv""",
+    ),
     "31_flac_bomb": Case(says=(r"bomb\.flac: the audio lasts 50331\.6 s \(13\.98 h\).*limit of 3600 s",), code=2),
+    "34_cache_temporary_left": Case(
+        says=(r"\n?\['waveforms-[0-9a-f]{16}\.nas'\]",),
+        command="""python - <<'END'
+import numpy, os, soundfile
+from pathlib import Path
+flac, lines = Path("LA/ASVspoof2019_LA_train/flac"), []
+flac.mkdir(parents=True)
+soundfile.write("source.flac", numpy.random.default_rng(0).normal(0, 0.1, 480_000), 16_000)
+for number in range(400):
+    os.link("source.flac", flac / f"LA_T_{number:07d}.flac")
+    lines.append(f"LA_0001 LA_T_{number:07d} - " + ("- bonafide" if number % 2 else "A01 spoof"))
+protocols = Path("LA/ASVspoof2019_LA_cm_protocols")
+protocols.mkdir()
+(protocols / "ASVspoof2019.LA.cm.train.trn.txt").write_text("\\n".join(lines) + "\\n")
+END
+mkdir cache; python kill.py LA cache""",
+    ),
     "37_recipe_sexagesimal_float": Case(says=(r"r\.yaml:1: .*learning_rate",), code=2),
     "38_recipe_negative_hex": Case(says=(r"r\.yaml:1: .*batch_size",), code=2),
 }

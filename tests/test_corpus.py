@@ -6,6 +6,7 @@ import csv
 import hashlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -28,6 +29,7 @@ from nas.data.corpus_recipe import read_recipe
 from nas.data.edges import trim
 from nas.data.embedded import embedded_corpus
 from nas.errors import NasError
+from nas.folder_lock import working_on
 from nas.recipe_file import find_recipe
 
 RATE = 16000
@@ -143,6 +145,35 @@ class TestResume:
         build_corpus([speech], tmp_path, **QUICK)
         assert checksums(tmp_path) == before
 
+    def test_sources_may_change_until_it_is_finished(self, speech: Path, tmp_path: Path) -> None:
+        shutil.copytree(speech, tmp_path / "in")
+        files = sorted((tmp_path / "in").rglob("*.wav"))
+        (files[0].parent / "broken.wav").write_bytes(b"RIFF")
+        options = {**QUICK, "spoofs_per_utterance": 1}  # attacks rotate: what goes moves those of the others
+        with pytest.raises(NasError, match="1 of 21 sources cannot be used"):
+            build_corpus([tmp_path / "in"], tmp_path / "out", corrupt="strict", **options)
+        (files[0].parent / "broken.wav").unlink()
+        files[3].unlink()
+        shutil.copy(files[7], files[2])
+        build_corpus([tmp_path / "in"], tmp_path / "out", corrupt="strict", **options)
+        build_corpus([tmp_path / "in"], tmp_path / "new", **options)
+        assert checksums(tmp_path / "out") == checksums(tmp_path / "new")
+        files[4].unlink()
+        with pytest.raises(NasError, match="finished corpus built with another sources"):
+            build_corpus([tmp_path / "in"], tmp_path / "out", **options)
+
+    def test_only_one_build_works_on_a_folder(self, speech: Path, tmp_path: Path) -> None:
+        with working_on(tmp_path), pytest.raises(NasError, match="is being worked on by process"):
+            build_corpus([speech], tmp_path, **QUICK)
+
+    def test_another_corpus_is_refused_before_a_source_is_read(
+        self, speech: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        build_corpus([speech], tmp_path, **QUICK)
+        monkeypatch.setattr("nas.data.corpus.find_speech", None)
+        with pytest.raises(NasError, match="another seed"):
+            build_corpus([speech], tmp_path, seed=1, **QUICK)
+
     def test_other_settings_are_refused(self, speech: Path, tmp_path: Path) -> None:
         build_corpus([speech], tmp_path, **QUICK)
         with pytest.raises(NasError, match="another seed"):
@@ -218,15 +249,30 @@ class TestWrongInput:
         with pytest.raises(NasError, match="the name of another source: x_griffin_lim"):
             build_corpus([tmp_path / "in"], tmp_path / "out", **QUICK)
 
-    def test_unreadable_speech_is_named(self, speech: Path, tmp_path: Path) -> None:
+    def test_unreadable_speech_is_left_out_and_named(
+        self, speech: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
         for speaker in ("a", "b", "c", "d"):
             (tmp_path / "in" / speaker).mkdir(parents=True)
             source = next(speech.rglob("*.flac"))
             (tmp_path / "in" / speaker / f"{speaker}1.flac").write_bytes(source.read_bytes())
         (tmp_path / "in" / "c" / "broken.wav").write_bytes(b"RIFF, but not really")
+        (tmp_path / "in" / "d" / "silent.wav").write_bytes(b"")
         for workers in (0, 1):
-            with pytest.raises(NasError, match=r"broken\.wav"):
-                build_corpus([tmp_path / "in"], tmp_path / f"out{workers}", **{**QUICK, "workers": workers})
+            build = {**QUICK, "workers": workers, "bonafide": [tmp_path / "in"], "output": tmp_path / f"out{workers}"}
+            with pytest.raises(NasError, match=r"2 of 6 sources cannot be used: .*broken\.wav"):
+                build_corpus(**build, corrupt="strict")
+            assert not (tmp_path / f"out{workers}" / "manifest.csv").exists()
+            caplog.clear()
+            assert len(rows(build_corpus(**build))) == 12
+            assert "broken.wav" in caplog.text
+            assert "2 of 6 sources cannot be used; they are named above" in caplog.text
+        (tmp_path / "in" / "c" / "broken.wav").unlink()  # they were no part of it, so it is the same corpus
+        before = checksums(tmp_path / "out1")
+        build_corpus(**build)
+        assert {name: before[name] for name in before if name != "corpus.json"} == {
+            name: checksum for name, checksum in checksums(tmp_path / "out1").items() if name != "corpus.json"
+        }
 
     @pytest.mark.parametrize(
         ("setting", "message"),
@@ -296,8 +342,54 @@ class TestFindSpeech:
             find_speech([tmp_path])
         self.write(tmp_path / "a" / "y.wav", tmp_path / "b" / "y.flac")
         (tmp_path / "x.wav").unlink()
-        with pytest.raises(NasError, match="two files are called 'y'"):
-            find_speech([tmp_path])
+        (tmp_path / "c").mkdir()
+        for name in ("U1", "U2"):
+            (tmp_path / "c" / f"{name}.flac").touch()
+        (tmp_path / "c" / "list.trn").write_text("S U1 - - bonafide\n")
+        self.write(tmp_path / "d" / "ann" / "U1.wav")
+        with pytest.raises(NasError, match="two files are called 'U1'"):
+            find_speech([tmp_path / "c", tmp_path / "d"], None)
+
+    def test_names_and_speakers_are_words_that_differ(self, tmp_path: Path) -> None:
+        names = [
+            "Ann Lee/001.wav",
+            "Bo\tJr/001.wav",
+            "Bo\tJr/a b.wav",
+            "Bo\tJr/a_b.wav",
+            "Bo\tJr/c.wav",
+            "Bo\tJr/c.flac",
+        ]
+        self.write(*(tmp_path / name for name in names))
+        found = find_speech([tmp_path])
+        assert len({speech.utterance for speech in found}) == len(names)
+        assert {"Ann_Lee_001_wav", "Bo_Jr_001_wav", "Bo_Jr_c_flac"} <= {speech.utterance for speech in found}
+        assert {speech.speaker for speech in found} == {"Ann_Lee", "Bo_Jr"}
+        assert all(word.split() == [word] for speech in found for word in (speech.utterance, speech.speaker))
+        self.write(tmp_path / ("x" * 120) / ("y" * 120) / "001.wav")
+        assert all(len(speech.utterance) <= 150 for speech in find_speech([tmp_path]))
+
+    def test_a_protocol_beside_the_folder_is_said_or_passed_over(
+        self, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        self.write(*(tmp_path / "speech" / speaker / f"{speaker}1.wav" for speaker in ("ann", "bo")))
+        (tmp_path / "protocol.txt").write_text("S9 LA_T_1 - - bonafide\n")
+        assert {speech.speaker for speech in find_speech([tmp_path / "speech"])} == {"ann", "bo"}
+        assert "names no audio of" in caplog.text
+        (tmp_path / "protocol.txt").write_text("S9 ann1 - - bonafide\n")
+        assert [speech.speaker for speech in find_speech([tmp_path / "speech"])] == ["S9"]
+        assert "are taken from" in caplog.text
+        assert "1 audio files that are not called bona fide there are left out" in caplog.text
+        (tmp_path / "protocol.txt").write_text("S9 ann1 - A01 spoof\n")
+        with pytest.raises(NasError, match=r"calls no utterance of .* bona fide"):
+            find_speech([tmp_path / "speech"])
+
+    def test_folders_of_one_name_in_several_places_are_said(
+        self, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        self.write(tmp_path / "ann" / "day1" / "x.wav", tmp_path / "bo" / "day1" / "y.wav")
+        assert {speech.speaker for speech in find_speech([tmp_path])} == {"day1"}
+        assert "folders called day1 lie in 2 places" in caplog.text
+        assert {speech.speaker for speech in find_speech([tmp_path], "^([^/]+)/")} == {"ann", "bo"}
 
     @pytest.mark.shared
     def test_reference_speech(self, shared: Path) -> None:

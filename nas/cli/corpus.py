@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
+from nas.cli.options import Quiet
 from nas.errors import NasError
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
@@ -51,7 +52,11 @@ def build(
         int | None, typer.Option(help="Decides partitions, parameters and excitation; 0 by default.")
     ] = None,
     workers: Annotated[int | None, typer.Option(help="Processes; one per core by default.")] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")] = False,
+    corrupt: Annotated[
+        Literal["skip", "strict"],
+        typer.Option(help="What a source that cannot be used does: skip leaves it out, strict ends with the list."),
+    ] = "skip",
+    quiet: Quiet = False,
 ) -> None:
     """Copy human speech through vocoders and other engines, and write a manifest split by speaker.
 
@@ -83,7 +88,7 @@ def build(
                 f"--{option} and --recipe do not go together; write {option.replace('-', '_')} in the recipe"
             )
         settings = read_recipe(find_recipe(recipe))
-    manifest = build_corpus(bonafide, output, workers=workers, progress=not quiet, **settings)
+    manifest = build_corpus(bonafide, output, workers=workers, progress=not quiet, corrupt=corrupt, **settings)
     typer.echo(f"manifest: {manifest}")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,17 +69,18 @@ def files_below(folder: Path) -> Iterator[Path]:
 def distinct_names(folders: Sequence[Path], files: Sequence[Path]) -> list[str]:
     """A name for each file (found in the folder at the same place): the first of these in which all differ.
 
-    The stem; the path below the folder without its suffix; that with the folder's name; that of the whole path; the
-    whole path with its suffix ("_wav"), where two files differ in nothing else.
+    The stem; the path below the folder; that with the folder's name; the whole path; each of the paths without its
+    suffix, or with it ("_wav") where two files differ in nothing else.
     """
-    ways: tuple[Callable[[Path, Path], Path], ...] = (
-        lambda folder, file: Path(file.stem),
-        lambda folder, file: file.relative_to(folder).with_suffix(""),
-        lambda folder, file: folder.absolute().name / file.relative_to(folder).with_suffix(""),
-        lambda folder, file: file.with_suffix(""),
-    )
-    for way in ways:
-        names = [way(folder, file).as_posix() for folder, file in zip(folders, files, strict=True)]
-        if len(set(names)) == len(names):
-            return names
-    return [f"{file.with_suffix('').as_posix()}_{file.suffix[1:].lower()}" for file in files]
+    pairs = list(zip(folders, files, strict=True))
+    below = [file.relative_to(folder) for folder, file in pairs]
+    named = [folder.absolute().name / path for (folder, _), path in zip(pairs, below, strict=True)]
+    names = [file.stem for file in files]
+    for paths in (below, named, list(files)):
+        for suffixes in (False, True):
+            if len(set(names)) == len(names):
+                return names
+            names = [
+                path.with_suffix("").as_posix() + (f"_{path.suffix[1:].lower()}" if suffixes else "") for path in paths
+            ]
+    return names

@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import logging
 import multiprocessing
 import os
 import threading
@@ -24,6 +25,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from multiprocessing import connection
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import soundfile
@@ -31,13 +33,29 @@ import soundfile
 from nas.data.attacks import RATE, get_attack
 from nas.data.bonafide import Speech, find_speech
 from nas.data.chain import Chain
-from nas.data.corpus_folder import PARTITIONS, Row, claim, finished_work, sha256, sweep, to_csv
+from nas.data.corpus_folder import (
+    PARTITIONS,
+    Row,
+    Work,
+    begin,
+    digest,
+    finished_work,
+    remove_files,
+    require_claimable,
+    sha256,
+    sweep_partitions,
+    to_csv,
+    write_settings,
+)
 from nas.data.decode import decode
 from nas.data.seeds import generator_for
-from nas.errors import NasError
+from nas.errors import NasError, printable
 from nas.files import write_bytes, write_text
+from nas.folder_lock import working_on
 from nas.progress import progress_bar
 from nas.space import nearest
+
+_LOG = logging.getLogger(__name__)
 
 Options = Mapping[str, float | int | str]
 
@@ -68,6 +86,7 @@ def build_corpus(
     options: Mapping[str, Options] | None = None,
     speaker_pattern: str | None = None,
     progress: bool = True,
+    corrupt: Literal["skip", "strict"] = "skip",
 ) -> Path:
     """Build a corpus of bona fide and spoofed speech; a build that was cut off goes on where it stopped.
 
@@ -84,13 +103,15 @@ def build_corpus(
         options: settings of attacks by the attack's name, e.g. {"griffin_lim": {"iterations": 60}}.
         speaker_pattern: a regular expression whose first group is the speaker.
         progress: show a progress bar.
+        corrupt: sources that cannot be used (unreadable, or an attack fails on them) are left out and listed; "strict"
+            ends with their list once all others are done, and the build goes on when they are mended or removed.
 
     Returns:
         The path of manifest.csv.
 
     Raises:
-        NasError: wrong settings, unreadable speech, an engine that is not installed, or an output folder that holds
-            another corpus.
+        NasError: wrong settings, no usable speech, an engine that is not installed, an output folder that holds
+            another corpus or that another process works on.
     """
     output, chain = Path(output), chain or Chain()
     shares = dict(shares) if shares is not None else {"train": 0.5, "dev": 0.2, "eval": 0.3}
@@ -106,8 +127,6 @@ def build_corpus(
             f"spoofs_per_utterance must be 1 to {len(attacks)} (the attacks of train), not {spoofs_per_utterance}"
         )
     options = _checked(options or {}, (*attacks, *evaluation_only))
-    speech = find_speech(bonafide, speaker_pattern)
-    partition_of = split_speakers(speech, shares, seed)
     settings = {
         "seed": seed,
         "attacks": {name: versions[name] for name in attacks},
@@ -116,30 +135,94 @@ def build_corpus(
         "shares": shares,
         "chain": asdict(chain),
         "options": options,
-        "sources": _digest(speech),
     }
-    claim(output, settings)
+    require_claimable(output, settings)
+    speech = find_speech(bonafide, speaker_pattern)
+    partition_of = split_speakers(speech, shares, seed)
     allowed = {name: tuple(attacks) + (tuple(evaluation_only) if name == "eval" else ()) for name in PARTITIONS}
     work = _Work(speech[0], "", (), output, seed, chain, options)
     plan = _plan(work, speech, partition_of, allowed, spoofs_per_utterance)
-    sweep(output)
-    finished = finished_work(output)
-    todo = [work for work in plan if work.speech.utterance not in finished]
-    with (output / "progress.jsonl").open("a", encoding="utf-8") as journal:
-        initial = len(plan) - len(todo)
-        bar = progress_bar(total=len(plan), initial=initial, unit="source", desc="corpus", leave=True, show=progress)
-        for name, rows in _run(todo, workers):
-            journal.write(json.dumps({"source": name, "rows": rows}) + "\n")
-            journal.flush()
-            finished[name] = rows
-            bar.update()
-        bar.close()
-    rows = sorted((row for rows in finished.values() for row in rows), key=lambda row: row["utterance"])
-    if not rows:
-        raise NasError(f"no source is {chain.shortest_seconds} s long once its edges are trimmed: the corpus is empty")
-    manifest = write_text(output / "manifest.csv", to_csv(rows))
-    (output / "progress.jsonl").unlink()
+    with working_on(output):
+        require_claimable(output, settings)
+        sources = _checksums(speech)
+        begin(output, settings, sources)
+        sweep_partitions(output)
+        rows = _work_off(plan, sources, workers, progress, corrupt)
+        used = {row["source"] for row in rows}
+        left_out = {name: source for name, source in sources.items() if name not in used}
+        write_settings(output, settings, digest(sources, used), left_out)
+        manifest = write_text(output / "manifest.csv", to_csv(rows))
+        (output / "progress.jsonl").unlink()
     return manifest
+
+
+def _work_off(
+    plan: Sequence[_Work],
+    sources: Mapping[str, str],
+    workers: int | None,
+    progress: bool,
+    corrupt: Literal["skip", "strict"],
+) -> list[Row]:
+    """Do what is left of the plan; the rows of the whole corpus, by utterance."""
+    output, shortest = plan[0].output, plan[0].chain.shortest_seconds
+    finished = finished_work(output, sources)
+    done: dict[str, list[Row]] = {}
+    failed: dict[str, str] = {}
+    for work in plan:
+        name = work.speech.utterance
+        if _is_done(work, sources[name], finished.get(name)):
+            done[name] = finished[name].rows
+    todo = [work for work in plan if work.speech.utterance not in done]
+    with (
+        (output / "progress.jsonl").open("a", encoding="utf-8") as journal,
+        progress_bar(
+            total=len(plan), initial=len(done), unit="source", desc="corpus", leave=True, show=progress
+        ) as bar,
+    ):
+        for name, made in _run(todo, workers):
+            if isinstance(made, str):
+                failed[name] = made
+            else:
+                done[name] = made
+                journal.write(json.dumps({"source": name, "checksum": sources[name], "rows": made}) + "\n")
+                journal.flush()
+            bar.update()
+    rows = sorted((row for made in done.values() for row in made), key=lambda row: row["utterance"])
+    _tell_left_out(plan, done, failed)
+    if failed and (corrupt == "strict" or not rows):
+        first = "; ".join(list(failed.values())[:3]) + ("; ..." if len(failed) > 3 else "")
+        raise NasError(
+            f"{len(failed)} of {len(plan)} sources cannot be used: {first} (mend or remove them and give the same "
+            "command; --corrupt skip leaves them out)"
+        )
+    if not rows:
+        raise NasError(f"no source is {shortest} s long once its edges are trimmed: the corpus is empty")
+    kept = {row["path"] for row in rows}
+    remove_files(output, (row for work in finished.values() for row in work.rows if row["path"] not in kept))
+    return rows
+
+
+def _is_done(work: _Work, source: str, finished: Work | None) -> bool:
+    """Whether what an earlier start made of a source is what this one would make of it."""
+    if finished is None or finished.source != source:
+        return False
+    made = {(row["attack"], row["partition"]) for row in finished.rows}
+    return not made or made == {(attack, work.partition) for attack in ("-", *work.attacks)}
+
+
+def _tell_left_out(plan: Sequence[_Work], done: Mapping[str, Sequence[Row]], failed: Mapping[str, str]) -> None:
+    """Say which sources are no part of the corpus, and which partitions have nothing for it."""
+    for sentence in failed.values():
+        _LOG.warning("left out: %s", sentence)
+    if failed:
+        _LOG.warning("%d of %d sources cannot be used; they are named above", len(failed), len(plan))
+    short = [name for name, rows in done.items() if not rows]
+    if short:
+        shown, shortest = ", ".join(short[:3]) + (", ..." if len(short) > 3 else ""), plan[0].chain.shortest_seconds
+        _LOG.warning("left out, shorter than %g s once trimmed: %d of %d (%s)", shortest, len(short), len(plan), shown)
+    filled = {row["partition"] for rows in done.values() for row in rows}
+    for partition in sorted({work.partition for work in plan} - filled):
+        _LOG.warning("the partition %s has no utterances, since none of its sources can be used", partition)
 
 
 def split_speakers(speech: Iterable[Speech], shares: Mapping[str, float], seed: int) -> dict[str, str]:
@@ -205,8 +288,8 @@ def _plan(
     return plan
 
 
-def _run(todo: Sequence[_Work], workers: int | None) -> Iterator[tuple[str, list[Row]]]:
-    """Do the work, in this process or in several, and give the rows of each source as it is finished."""
+def _run(todo: Sequence[_Work], workers: int | None) -> Iterator[tuple[str, list[Row] | str]]:
+    """Do the work, in this process or in several, and give what `_make` returns as each source is finished."""
     if workers == 0:
         yield from map(_make, todo)
         return
@@ -255,16 +338,22 @@ def _single_threaded() -> Iterator[None]:
                 os.environ[name] = value
 
 
-def _make(work: _Work) -> tuple[str, list[Row]]:
-    """Write the bona fide file and the spoofs of one source; no rows if it is too short."""
+def _make(work: _Work) -> tuple[str, list[Row] | str]:
+    """Write the bona fide file and the spoofs of one source.
+
+    Returns:
+        The source's name with its rows, none if it is too short, or with the reason why it cannot be used.
+    """
     speech = work.speech
-    prepared = work.chain.prepare(decode(speech.path, RATE))
+    try:
+        prepared = work.chain.prepare(decode(speech.path, RATE))
+    except NasError as error:
+        return speech.utterance, str(error)
     if prepared is None:
         return speech.utterance, []
     waveform, samples = prepared
-    codec = str(generator_for(work.seed, "codec", speech.utterance).choice(work.chain.codecs))
     bonafide = {"key": "bonafide", "attack": "-", "engine": "-", "version": "-", "parameters": "{}"}
-    rows = [_write(work, speech.utterance, waveform, samples, codec, bonafide)]
+    files: list[tuple[str, np.ndarray, Row]] = [(speech.utterance, waveform, bonafide)]
     for name in work.attacks:
         attack = get_attack(name)
         random = generator_for(work.seed, name, speech.utterance)
@@ -272,15 +361,16 @@ def _make(work: _Work) -> tuple[str, list[Row]]:
         try:
             spoofed, parameters = attack(waveform, random, speaker_random, **work.options.get(name, {}))
         except NasError:
-            raise
+            raise  # a wrong setting, or an engine that is not there: no other source would fare better
         except Exception as error:
-            raise NasError(f"attack {name!r} failed on {speech.path}: {error}") from error
+            return speech.utterance, printable(f"attack {name!r} failed on {speech.path}: {error}")
         if not np.isfinite(spoofed).all() or not np.abs(spoofed).max(initial=0) > 0:
-            raise NasError(f"attack {name!r} gave no sound for {speech.path}")
+            return speech.utterance, printable(f"attack {name!r} gave no sound for {speech.path}")
         made_by = {"engine": attack.engine, "version": attack.engine_version()}
-        spoof = {"key": "spoof", "attack": name, **made_by, "parameters": json.dumps(parameters, sort_keys=True)}
-        rows.append(_write(work, f"{speech.utterance}_{name}", spoofed, samples, codec, spoof))
-    return speech.utterance, rows
+        row = {"key": "spoof", "attack": name, **made_by, "parameters": json.dumps(parameters, sort_keys=True)}
+        files.append((f"{speech.utterance}_{name}", spoofed, row))
+    codec = str(generator_for(work.seed, "codec", speech.utterance).choice(work.chain.codecs))
+    return speech.utterance, [_write(work, name, sound, samples, codec, row) for name, sound, row in files]
 
 
 def _write(work: _Work, name: str, waveform: np.ndarray, samples: int, codec: str, row: Row) -> Row:
@@ -296,13 +386,16 @@ def _write(work: _Work, name: str, waveform: np.ndarray, samples: int, codec: st
     }
 
 
-def _digest(speech: Sequence[Speech]) -> str:
-    """Checksum of the names, speakers and bytes of all sources."""
-    total = hashlib.sha256()
+def _checksums(speech: Sequence[Speech]) -> dict[str, str]:
+    """name -> speaker and checksum of the bytes of each source; what cannot be read will be told when it is decoded."""
+    checksums = {}
     for item in speech:
+        content = hashlib.sha256()
         try:
-            content = sha256(item.path.read_bytes())
+            with item.path.open("rb") as stream:
+                while block := stream.read(1 << 20):
+                    content.update(block)
         except OSError as error:
-            raise NasError(f"cannot read {item.path}: {error.strerror or error}") from error
-        total.update(f"{item.utterance} {item.speaker} {content}\n".encode())
-    return total.hexdigest()
+            content.update(f"unreadable: {error.strerror}".encode())
+        checksums[item.utterance] = f"{item.speaker} {content.hexdigest()}"
+    return checksums

@@ -14,7 +14,7 @@ from nas.errors import NasError
 from nas.space import nearest
 from nas.text_files import read_yaml
 
-_GIVEN = ("bonafide", "output", "workers", "progress")
+_GIVEN = ("bonafide", "output", "workers", "progress", "corrupt")
 """Arguments of `build_corpus` that say where and how to work, and so belong to the command and not to the recipe."""
 
 
