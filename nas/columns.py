@@ -116,9 +116,9 @@ def _key_weight(word: str) -> float:
 
 
 def _name_weight(word: str) -> float:
-    if word.lower() in UNTOLD_ATTACKS or (is_number(word) and not word.isdigit()):
+    if word.lower() in UNTOLD_ATTACKS or word[-1] in ",;" or (is_number(word) and not word.isdigit()):
         return 0.0
-    return 0.5 if key_of(word) else 1.0
+    return 0.25 if key_of(word) or is_key_number(word) else 1.0
 
 
 _WEIGHTS: Mapping[str, Callable[[str], float]] = {

@@ -64,6 +64,7 @@ END
 for n in 1 2; do nas corpus build -q --bonafide speech --attacks griffin_lim --workers 1 -o C & done; wait
 wc -l C/manifest.csv""",
     ),
+    "32_terminal_escape_in_attack": Case(says=(r"worst attack \\x1b\]0;pwn\\x07A",), never=(r"[\x07\x1b]",)),
     "31_flac_bomb": Case(says=(r"bomb\.flac: the audio lasts 50331\.6 s \(13\.98 h\).*limit of 3600 s",), code=2),
     "34_cache_temporary_left": Case(
         says=(r"\n?\['waveforms-[0-9a-f]{16}\.nas'\]",),

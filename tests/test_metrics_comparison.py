@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from nas.errors import NasError
 from nas.metrics import Bootstrap, OperatingPoint, Trials, act_dcf, cllr, eer, evaluate_trials, hter, min_dcf
 from nas.metrics.calibration import Calibration, fit_calibration, fit_decision, read_decision, write_decision
-from nas.metrics.comparison import compare, holm, markdown_table, over_seeds
+from nas.metrics.comparison import compare, holm, markdown_table, name_systems, over_seeds
+from nas.metrics.scores import scores_of_run
 
 
 def trials_of(shift: float, noise: int = 0, n: int = 400) -> Trials:
@@ -171,3 +172,32 @@ def test_decision_says_what_is_wrong(tmp_path: Path) -> None:
         path.write_text(wrong if isinstance(wrong, str) else json.dumps(wrong))
         with pytest.raises(NasError, match=said):
             read_decision(path)
+
+
+def test_systems_are_named_by_as_much_of_their_paths_as_tells_them_apart() -> None:
+    names = name_systems(["runs/mel/train", "runs/conv0/train", "a.txt", "ours=b.txt", "x=dir=y.txt"])
+    assert list(names) == ["mel/train", "conv0/train", "a", "ours", "x"]
+    assert names["x"] == Path("dir=y.txt")
+    for systems in (["runs/a", "runs/a"], ["n=a.txt", "n=b.txt"], ["a=b.txt", "a.txt"]):
+        with pytest.raises(NasError, match=r"two systems are called .*; name them: NAME="):
+            name_systems(systems)
+
+
+def test_runs_that_are_not_scored_name_the_command(tmp_path: Path) -> None:
+    run = tmp_path / "my run"
+    run.mkdir()
+    with pytest.raises(NasError, match="neither a run directory nor a score file"):
+        scores_of_run(run, "eval")
+    (run / "recipe.yaml").touch()
+    with pytest.raises(NasError, match=r"not been scored on dev; do so with: nas evaluate '.*my run' --partition dev$"):
+        scores_of_run(run, "dev")
+    with pytest.raises(NasError, match=r"do so with: nas evaluate '.*my run'$"):
+        scores_of_run(run, "eval")
+
+
+def test_what_was_left_out_stands_under_the_table() -> None:
+    first = Trials(["a", "b"], ["-", "\x1bA"], [1, 0], [1.0, 0.0], remarks=("1 line \x1b[31m",))
+    text = compare({"x": first, "y\x07": first}, bootstrap=Bootstrap(20)).to_markdown()
+    assert text.count("1 line \\x1b[31m") == 2
+    assert "\x1b" not in text.replace("\\x1b", "")
+    assert "\x07" not in text.replace("\\x07", "")

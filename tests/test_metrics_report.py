@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from nas.errors import NasError
 from nas.metrics import ASVErrors, Bootstrap, Evaluation, Trials, evaluate_trials
 from nas.metrics.comparison import Spread
-from nas.metrics.published import TABLES, read_measured, report_table
+from nas.metrics.published import TABLES, foreign_corpus, read_measured, report_table
 from nas.visual.card import gather_card, result_card, write_card
 from nas.visual.detection import draw_all, draw_det, gather_detection
 from nas.visual.look import render
@@ -186,3 +186,24 @@ def test_pictures_of_extreme_systems(scores: list[float]) -> None:
 def test_number_of_systems() -> None:
     with pytest.raises(NasError, match="1 to 24 systems, not 0"):
         gather_detection({})
+
+
+def test_the_table_says_what_our_values_were_measured_on(tmp_path: Path) -> None:
+    def card(name: str, layout: str, root: str | None = None, partition: str = "eval") -> Path:
+        corpus = {"layout": layout, "root": root, "partition": partition}
+        path = tmp_path / f"{name}.json"
+        path.write_text(json.dumps({"metrics": {"eer": 4.0, "corpus": corpus}}))
+        return path
+
+    home = [card("a", "asvspoof2019_la", "/data/LA"), card("b", "asvspoof2019_la", "/elsewhere")]
+    assert foreign_corpus("table2", home) is None
+    assert foreign_corpus("table2", [card("c", "embedded")]) == "embedded"
+    assert foreign_corpus("table2", [card("d", "manifest", "/data/calls")]) == "manifest (calls)"
+    assert foreign_corpus("table2", [card("e", "asvspoof2019_la", "/data/LA", "dev")]) == "asvspoof2019_la, dev"
+    old = tmp_path / "old.json"  # as cards were before they named what they measured
+    old.write_text(json.dumps({"metrics": {"eer": 4.0}, "training_data": {"layout": "embedded"}}))
+    assert foreign_corpus("table2", [old]) == "embedded"
+    old.write_text(json.dumps({"eer": 4.0}))
+    assert foreign_corpus("table2", [old]) is None
+    with pytest.raises(NasError, match=r"several corpora do not belong into one table \(.*embedded.*asvspoof2019_la"):
+        foreign_corpus("table2", [card("c", "embedded"), *home])

@@ -7,6 +7,9 @@ from typing import Annotated, Literal
 
 import typer
 
+from nas.cli.options import warnings_told
+from nas.errors import printable
+
 
 def calibrate(
     scores: Annotated[Path, typer.Argument(help="Score file of the development set, or a run scored on dev.")],
@@ -22,14 +25,17 @@ def calibrate(
     Example: nas evaluate runs/train --partition dev && nas calibrate runs/train -o threshold.json
     """
     from nas.metrics import fit_decision, read_scores, write_decision
-    from nas.metrics.scores import read_own_scores
+    from nas.metrics.scores import read_own_scores, scores_of_run
 
     ours = scores.is_dir()
-    path = scores / "scores" / "dev.txt" if ours else scores
-    trials = read_own_scores(path, protocol) if ours else read_scores(path, protocol)
+    path = scores_of_run(scores, "dev") if ours else scores
+    with warnings_told():
+        trials = read_own_scores(path, protocol) if ours else read_scores(path, protocol)
+    for remark in trials.remarks:
+        typer.echo(f"note: {printable(remark)}")
     decision = fit_decision(trials, criterion)
     write_decision(output, decision)
     typer.echo(f"accept scores from {decision.threshold:.6g}: rejects {decision.frr:.2f} % of bona fide speech,")
-    typer.echo(f"accepts {decision.far:.2f} % of spoofed speech on {path}")
+    typer.echo(f"accepts {decision.far:.2f} % of spoofed speech on {printable(str(path))}")
     typer.echo(f"log-likelihood ratio = {decision.calibration.scale:.6g} * score + {decision.calibration.offset:.6g}")
     typer.echo(f"threshold file: {output}")

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from nas.cli.options import warnings_told
+
 
 def compare(
     systems: Annotated[
@@ -32,22 +34,22 @@ def compare(
     from nas.files import write_text
     from nas.metrics import Bootstrap, read_asv_scores, read_scores
     from nas.metrics import compare as compare_systems
-    from nas.metrics.scores import read_own_scores
+    from nas.metrics.comparison import name_systems
+    from nas.metrics.scores import read_own_scores, scores_of_run
 
-    paths = {}
-    for system in systems:
-        name, separator, place = system.partition("=")
-        path = Path(place if separator else system)
-        paths[name if separator else path.stem] = path
+    paths = name_systems(systems)
     if all((path / "cost.json").exists() for path in paths.values()):
         from nas.tuning.spending import compare_searches
 
         typer.echo(compare_searches(paths))
         return
     trials = {}
-    for name, path in paths.items():
-        own = path / "scores" / "eval.txt"
-        trials[name] = read_own_scores(own, protocol) if path.is_dir() else read_scores(path, protocol)
+    with warnings_told():
+        for name, path in paths.items():
+            if path.is_dir():
+                trials[name] = read_own_scores(scores_of_run(path, "eval"), protocol)
+            else:
+                trials[name] = read_scores(path, protocol)
     asv = read_asv_scores(asv_scores) if asv_scores else None
     comparison = compare_systems(trials, asv, Bootstrap(rounds=bootstrap), reference)
     typer.echo(comparison.to_markdown())

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
-from nas.cli.options import Quiet
+from nas.cli.options import Quiet, warnings_told
 from nas.errors import NasError, printable
 
 
@@ -41,7 +40,14 @@ def evaluate(
         bool, typer.Option("--whole", help="Score all of the partition, also where the recipe takes a subset of it.")
     ] = False,
     data_root: Annotated[
-        str | None, typer.Option(help="Corpus to score, if it is not where it was in training.", metavar="DIR")
+        str | None,
+        typer.Option(
+            help="Another corpus to score, whose result then lies in RUN/scores/CORPUS/, or where the own one is now.",
+            metavar="DIR",
+        ),
+    ] = None,
+    layout: Annotated[
+        str | None, typer.Option(help="How the other corpus is laid out (`nas data layouts`), if not as the own one.")
     ] = None,
     quiet: Quiet = False,
 ) -> None:
@@ -57,18 +63,13 @@ def evaluate(
     if run is not None:
         from nas.training.evaluate import evaluate_run
 
-        evaluation = evaluate_run(
-            run, partition, asv_scores, data_root, bootstrap or None, progress=not quiet, whole=whole
-        )
-        typer.echo(f"scores: {run / 'scores' / f'{partition}.txt'}")
+        evaluation = evaluate_run(run, partition, asv_scores, data_root, bootstrap or None, not quiet, whole, layout)
+        typer.echo(f"scores: {printable(str(run / evaluation.source))}")
     elif scores is not None:
         from nas.metrics import evaluate_scores
 
-        with warnings.catch_warnings(record=True) as said:
-            warnings.simplefilter("always")
+        with warnings_told():
             evaluation = evaluate_scores(scores, protocol, asv_scores, bootstrap or None, higher, subset)
-        for warning in said:
-            typer.echo(f"nas: {printable(str(warning.message))}", err=True)
     if json is not None:
         from nas.files import write_text
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 import functools
 import inspect
 import logging
-from collections.abc import Callable, Iterable, Sequence
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from nas import imports
+from nas.errors import printable
 
 RecipeArgument = Annotated[
     str,
@@ -71,6 +74,16 @@ def with_imports(verb: Callable[..., None]) -> Callable[..., None]:
 def show_log() -> None:
     """Pass the run's log lines to the terminal."""
     logging.getLogger("nas").setLevel(logging.INFO)
+
+
+@contextmanager
+def warnings_told() -> Iterator[None]:
+    """What Python code warns of, as sentences on stderr."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        yield
+    for warning in caught:
+        typer.echo(f"nas: {printable(str(warning.message))}", err=True)
 
 
 def print_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

@@ -20,7 +20,8 @@ def report(
         ),
     ] = None,
     corpus: Annotated[
-        str | None, typer.Option(help="What our values were measured on, where it is not the paper's data.")
+        str | None,
+        typer.Option(help="What our values were measured on, where their files do not say it."),
     ] = None,
     output: Annotated[
         Path | None,
@@ -47,14 +48,16 @@ def report(
 def _table(table: str, measured: list[str], corpus: str | None, output: Path | None) -> None:
     from nas.files import write_text
     from nas.metrics import read_measured, report_table
+    from nas.metrics.published import foreign_corpus
 
-    values = {}
+    values, paths = {}, []
     for item in measured:
         row, separator, path = item.partition("=")
         if not separator:
             raise NasError(f"{item!r}: expected ROW=FILE, for example mel_fixed=runs/train/card.json")
         values[row] = read_measured(table, path)
-    result = report_table(table, values, corpus)
+        paths.append(path)
+    result = report_table(table, values, corpus or foreign_corpus(table, paths))
     if output is None:
         typer.echo(result.to_markdown())
         return

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from nas.errors import NasError
+from nas.errors import NasError, printable
 from nas.metrics.bootstrap import Bootstrap, Interval, p_value, resample
 from nas.metrics.evaluation import Evaluation, evaluate_trials
 from nas.metrics.scores import Trials
@@ -93,7 +94,17 @@ class Comparison:
             f"{100 * plan.level:g} % intervals and two-sided significance from {plan.rounds} paired bootstrap rounds "
             f"by {some.bootstrap_unit} (seed {plan.seed}), p corrected by Holm's method; reference: {self.reference}."
         )
-        return markdown_table(self.header(), self.rows()) + f"\n{note}\n"
+        remarks = [
+            f"* {printable(name)}: {printable(remark)}"
+            for name, result in self.evaluations.items()
+            for remark in result.remarks
+        ]
+        parts = [
+            markdown_table(self.header(), self.rows()),
+            f"{note}\n",
+            *(["\n".join(remarks) + "\n"] if remarks else []),
+        ]
+        return "\n".join(parts)
 
     def as_dict(self) -> dict[str, Any]:
         """Everything in plain types."""
@@ -166,6 +177,29 @@ def compare(
             interval = Interval.of(moved[name], plan.level)
             differences.append(Difference(name, reference, metric, value, interval, p, adjusted))
     return Comparison(evaluations, reference, tuple(differences))
+
+
+def name_systems(systems: Sequence[str]) -> dict[str, Path]:
+    """Systems given as `NAME=PATH` or `PATH` by their names: without one, as much of the path's end as tells it apart.
+
+    Raises:
+        NasError: two systems have one name, or one is given twice.
+    """
+    pairs = [
+        ("", system) if Path(system).exists() or "=" not in system else tuple(system.split("=", 1))
+        for system in systems
+    ]
+    paths = [Path(place) for _, place in pairs]
+    parts = [(*path.absolute().parts[:-1], path.absolute().stem) for path in paths]
+    named: dict[str, Path] = {}
+    for (name, _), path, own in zip(pairs, paths, parts, strict=True):
+        ends = ("/".join(own[-depth:]) for depth in range(1, len(own) + 1))
+        clear = next((end for end in ends if sum("/".join(other).endswith(f"/{end}") for other in parts) == 1), "")
+        name = name or clear or str(path)
+        if name in named:
+            raise NasError(f"two systems are called {name!r} ({named[name]}, {path}); name them: NAME={path}")
+        named[name] = path
+    return named
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -257,9 +291,9 @@ def over_seeds(evaluations: Mapping[int, Evaluation]) -> Seeds:
 
 
 def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table; bars within cells are escaped."""
+    """A Markdown table; bars within cells are escaped, and what a terminal would act on."""
     lines = [header, ["---"] * len(header), *rows]
-    return "".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |\n" for line in lines)
+    return "".join("| " + " | ".join(printable(cell).replace("|", "\\|") for cell in line) + " |\n" for line in lines)
 
 
 def _interval(interval: Interval, form: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,18 @@ class AttackResult:
 
 
 @dataclass(frozen=True)
+class Corpus:
+    """What was scored: how the corpus is laid out, its absolute folder (None: it has none), and the partition."""
+
+    layout: str
+    root: str | None
+    partition: str
+
+    def __str__(self) -> str:
+        return f"{self.partition} of {self.layout}" + (f" at {self.root}" if self.root else "")
+
+
+@dataclass(frozen=True)
 class Evaluation:
     """What a system's scores are worth. EERs are percentages; costs are normalised, 1 being a useless system."""
 
@@ -63,6 +75,7 @@ class Evaluation:
     bootstrap_unit: str | None = None
     intervals: Mapping[str, Interval] = field(default_factory=dict)
     remarks: tuple[str, ...] = ()
+    corpus: Corpus | None = None
 
     @property
     def worst_attack(self) -> str:
@@ -108,6 +121,7 @@ class Evaluation:
             "n_speakers": self.n_speakers,
             "direction": self.direction,
             "source": self.source,
+            "corpus": None if self.corpus is None else asdict(self.corpus),
             "remarks": list(self.remarks),
         }
         if self.bootstrap is not None:
@@ -122,7 +136,8 @@ class Evaluation:
 
     def summary(self) -> str:
         """A few lines for a terminal."""
-        lines = [f"{self.n_bonafide} bona fide and {self.n_spoof} spoofed trials"]
+        where = "" if self.corpus is None else f" ({printable(str(self.corpus))})"
+        lines = [f"{self.n_bonafide} bona fide and {self.n_spoof} spoofed trials{where}"]
         lines.append(f"EER          {self.eer:.4f} %{self._range('eer', '.2f', ' %')}")
         if self.min_tdcf is not None:
             lines.append(

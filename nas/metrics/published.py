@@ -11,9 +11,10 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from nas.errors import NasError
 from nas.metrics.comparison import Spread, markdown_table
@@ -36,11 +37,14 @@ class Column:
 
 @dataclass(frozen=True)
 class PublishedTable:
-    """A table of a paper: for each row its name here, its label there, and the published text of each column."""
+    """A table of a paper: for each row its name here, its label there, and the published text of each column; and how
+    the corpus that it is measured on is laid out.
+    """
 
     title: str
     columns: tuple[Column, ...]
     rows: Mapping[str, tuple[str, Mapping[str, str]]]
+    layout: str = "asvspoof2019_la"
 
 
 MIN_TDCF = Column("min_tdcf", "min t-DCF", ".4f")
@@ -172,12 +176,10 @@ def read_measured(table: str, path: str | Path) -> Mapping[str, Value]:
     Raises:
         NasError: there is no such table, or the file is not such JSON.
     """
-    content = read_json(path, "file of measured values")
-    if isinstance(content, dict) and isinstance(content.get("metrics"), dict):
-        model = content.get("model")
-        content = {**(model if isinstance(model, dict) else {}), **content["metrics"]}
-    if not isinstance(content, dict):
-        raise NasError(f"{path}: not the JSON of an evaluation, which is an object with the keys eer, min_tdcf, ...")
+    content = _read_content(path)
+    model, metrics = content.get("model"), content.get("metrics")
+    if isinstance(metrics, dict):
+        content = {**(model if isinstance(model, dict) else {}), **metrics}
     values: dict[str, Value] = {}
     for column in _table(table).columns:
         value = content.get(column.key)
@@ -188,6 +190,40 @@ def read_measured(table: str, path: str | Path) -> Mapping[str, Value]:
     if all(value is None for value in values.values()):
         raise NasError(f"{path}: holds none of the values of {table}: {', '.join(values)}")
     return values
+
+
+def foreign_corpus(table: str, paths: Iterable[str | Path]) -> str | None:
+    """The corpus that measured values are of, as their files say, where it is not that of the paper; else None.
+
+    Raises:
+        NasError: they are of several corpora, which do not belong into one table.
+    """
+    home = _table(table).layout
+    names = {str(path): _corpus_of(path) or home for path in paths}
+    if len(set(names.values())) > 1:
+        listed = ", ".join(f"{path}: {name}" for path, name in names.items())
+        raise NasError(f"values of several corpora do not belong into one table ({listed}); make one for each")
+    return next((name for name in names.values() if name != home), None)
+
+
+def _corpus_of(path: str | Path) -> str | None:
+    """Layout and folder of the corpus, and the partition if it is not eval; None where the file does not say."""
+    content = _read_content(path)
+    metrics = content.get("metrics")
+    corpus = (metrics if isinstance(metrics, dict) else content).get("corpus") or content.get("training_data")
+    if not isinstance(corpus, dict) or not isinstance(corpus.get("layout"), str):
+        return None
+    layout, root, partition = corpus["layout"], corpus.get("root"), corpus.get("partition", "eval")
+    # Where the paper's corpus lies does not matter; others are told by their folder.
+    where = f" ({Path(root).name})" if isinstance(root, str) and not layout.startswith("asvspoof") else ""
+    return f"{layout}{where}" + ("" if partition == "eval" else f", {partition}")
+
+
+def _read_content(path: str | Path) -> dict[str, Any]:
+    content = read_json(path, "file of measured values")
+    if not isinstance(content, dict):
+        raise NasError(f"{path}: not the JSON of an evaluation, which is an object with the keys eer, min_tdcf, ...")
+    return content
 
 
 def _table(name: str) -> PublishedTable:

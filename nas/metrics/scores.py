@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nas.columns import SCORE_FILE, ColumnFile, read_columns
+from nas.commands import command
 from nas.errors import NasError
 from nas.files import require_line_safe, write_text
 from nas.labels import NO_ATTACK, attack_of, is_key_number, key_of, read_attack, utterance_name, without_folders
@@ -298,6 +299,23 @@ def write_protocol(path: str | Path, trials: Trials) -> Path | None:
     keys = np.where(trials.label == 1, "bonafide", "spoof").tolist()
     rows = zip(speakers, trials.utterance.tolist(), trials.attack.tolist(), keys, strict=True)
     return write_text(path, "".join(f"{speaker} {name} - {attack} {key}\n" for speaker, name, attack, key in rows))
+
+
+def scores_of_run(run: str | Path, partition: str) -> Path:
+    """The score file of a partition in a run directory.
+
+    Raises:
+        NasError: the run has not been scored on it; the command that does so is named.
+    """
+    path = Path(run) / "scores" / f"{partition}.txt"
+    if not path.exists():
+        if not (Path(run) / "recipe.yaml").exists():
+            raise NasError(f"{run} is neither a run directory nor a score file")
+        chosen = [] if partition == "eval" else ["--partition", partition]
+        raise NasError(
+            f"{run} has not been scored on {partition}; do so with: {command('evaluate', Path(run), *chosen)}"
+        )
+    return path
 
 
 def read_own_scores(path: str | Path, protocol: str | Path | None = None) -> Trials:

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from nas import processes
+from nas.config import Data
 from nas.errors import NasError
 from nas.files import write_text
 from nas.metrics import Evaluation, Trials, evaluate_trials, read_asv_scores, write_protocol, write_scores
+from nas.metrics.evaluation import Corpus
+from nas.metrics.scores import read_own_scores
 from nas.networks.inference import prepare_for_inference
 from nas.training.engine import start_engine
 from nas.training.inputs import open_inputs
@@ -28,18 +34,24 @@ def evaluate_run(
     bootstrap: int | None = None,
     progress: bool = True,
     whole: bool = False,
+    layout: str | None = None,
 ) -> Evaluation:
     """Score a partition with the best network of a train run; write scores/PARTITION.txt and .json into the run, and
     its result card (card.md, card.json) for "eval". Several processes share the scoring.
+
+    There is one result for each corpus and partition, and it names its corpus: that of another corpus than the run's
+    own, card and all, lies in scores/CORPUS/. `source` of the evaluation is the score file, seen from the run.
 
     Args:
         folder: the run directory.
         partition: "eval", "dev" or "train".
         asv_scores: three-column ASV score file, for the min t-DCF.
-        data_root: where the corpus is now, if it has moved since the training.
+        data_root: another corpus, or where the own one is now, if it has moved since the training.
         bootstrap: rounds for 95 % intervals by speaker; none by default.
         progress: whether to show progress bars.
-        whole: score every utterance of the partition, also where the recipe takes a subset of it (`data.subset`).
+        whole: score every utterance of the partition, also where the recipe takes a subset of it (`data.subset`);
+            another corpus is always scored whole.
+        layout: how the other corpus is laid out; as the own one by default.
 
     Raises:
         NasError: bad input; nothing is written then.
@@ -49,10 +61,13 @@ def evaluate_run(
     asv = read_asv_scores(asv_scores) if asv_scores else None
     run = Run.open(folder)
     recipe = run.recipe
-    changes: dict[str, object] = {} if data_root is None else {"root": data_root}
-    if whole:
+    own = recipe.data
+    if data_root is not None and (layout or own.layout) == "embedded":
+        raise NasError(f"{folder} was trained on the embedded corpus; say the layout of {data_root} (--layout)")
+    changes: dict[str, object] = {} if data_root is None else {"root": data_root, "layout": layout or own.layout}
+    if whole or _is_other(own, data_root, layout):
         changes["subset"] = {}
-    recipe = recipe.model_copy(update={"data": recipe.data.model_copy(update=changes)})
+    recipe = recipe.model_copy(update={"data": own.model_copy(update=changes)})
     network = load(folder).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     accelerator = start_engine(recipe)
     inputs = open_inputs(recipe, (partition,), progress)
@@ -68,13 +83,51 @@ def evaluate_run(
         score=scored.scores,
         speaker=np.array([u.speaker for u in utterances]),
     )
-    evaluation = evaluate_trials(trials, asv, bootstrap)
+    corpus = Corpus(recipe.data.layout, recipe.data.root and str(Path(recipe.data.root).resolve()), partition)
+    place = _place(run.folder, own, corpus, trials)
+    trials = replace(trials, source=str(place / f"{partition}.txt"))
+    evaluation = replace(evaluate_trials(trials, asv, bootstrap), corpus=corpus)
     if not processes.is_first():
         return evaluation
-    write_scores(run.folder / "scores" / f"{partition}.txt", trials)
-    write_protocol(run.folder / "scores" / f"{partition}.protocol.txt", trials)
-    write_text(run.folder / "scores" / f"{partition}.json", evaluation.to_json())
+    write_scores(run.folder / place / f"{partition}.txt", trials)
+    write_protocol(run.folder / place / f"{partition}.protocol.txt", trials)
+    write_text(run.folder / place / f"{partition}.json", evaluation.to_json())
     if partition == "eval":
-        write_card(run.folder, gather_card(run.folder, evaluation, network))
-    run.log(f"{partition}: {len(utterances)} trials, EER {evaluation.eer:.2f} %")
+        card_folder = run.folder if place == OWN_SCORES else run.folder / place
+        write_card(card_folder, gather_card(run.folder, evaluation, network))
+    run.log(f"{corpus}: {len(utterances)} trials, EER {evaluation.eer:.2f} %")
     return evaluation
+
+
+OWN_SCORES = Path("scores")
+
+
+def _is_other(own: Data, root: str | None, layout: str | None) -> bool:
+    """Whether a folder is certainly not the run's own corpus: that has another layout, or is still where it was."""
+    if root is None:
+        return False
+    if own.root is None or layout not in (None, own.layout):
+        return True
+    return Path(own.root).exists() and Path(root).resolve() != Path(own.root).resolve()
+
+
+def _place(run: Path, own: Data, corpus: Corpus, trials: Trials) -> Path:
+    """Where in a run the scores of a corpus lie: scores/ for its own, also where that has moved, else scores/CORPUS/.
+
+    It has moved where the same utterances, or a part of them, were scored before or, if none were, where the run's
+    folder of it is gone.
+    """
+    here = own.root is not None and corpus.root == str(Path(own.root).resolve())
+    if corpus.root is None or (here and corpus.layout == own.layout):
+        return OWN_SCORES
+    before = run / OWN_SCORES / f"{corpus.partition}.txt"
+    if before.exists():
+        earlier, now = set(read_own_scores(before).utterance.tolist()), set(trials.utterance.tolist())
+        other = not (earlier <= now or now <= earlier)
+    else:
+        other = _is_other(own, corpus.root, corpus.layout)
+    if not other:
+        return OWN_SCORES
+    path = Path(corpus.root)
+    name = re.sub(r"[^\w.-]", "_", path.parent.name if path.suffix == ".csv" else path.name) or "corpus"
+    return OWN_SCORES / f"{name}-{hashlib.sha256(corpus.root.encode('utf-8', 'surrogateescape')).hexdigest()[:6]}"

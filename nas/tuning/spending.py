@@ -96,7 +96,12 @@ def compare_searches(searches: Mapping[str, Path]) -> str:
     rows = []
     for name, folder in searches.items():
         run, cost = Run.open(folder), spent[name]
-        eers = _eers_by_second(run, cost)
+        try:
+            eers = _eers_by_second(run, cost)
+        except (KeyError, ValueError, IndexError) as error:
+            raise NasError(f"{folder / 'history.csv'} is damaged: no numbers in the columns of a search") from error
+        if not eers:
+            raise NasError(f"{folder / 'history.csv'} has no genotype that the search could have taken")
         judge = "supernet" if run.recipe.search.bilevel else run.recipe.search.black_box.evaluate
         early = [eer for second, eer in eers if second <= least]
         trained = str(cost.networks_trained), str(cost.supernets_trained)

@@ -193,6 +193,8 @@ def _metrics(result: Evaluation) -> str:
         found = "" if interval is None else f"[{interval.low:{form}}, {interval.high:{form}}]"
         rows.append([label, "not measured" if value is None else f"{value:{form}}", found])
     text = markdown_table(["metric", "value", "interval"], rows)
+    if result.corpus is not None:
+        text += f"\nMeasured on: {_cell(result.corpus)}.\n"
     text += f"\n{result.n_bonafide:,} bona fide and {result.n_spoof:,} spoofed trials; higher scores mean bona fide. "
     text += "actDCF and Cllr take the scores for log-likelihood ratios, which only calibrated scores are.\n"
     if result.bootstrap is not None:
