@@ -69,15 +69,15 @@ class SearchedNetwork(Section):
     """The network around the cells: the same in search and training (no depth gap, Section 3.2)."""
 
     name: Literal["raw-pcdarts"] = "raw-pcdarts"
-    channels: Positive = 64
+    channels: Annotated[int, Field(gt=0, le=8192)] = 64
     """C: filters of the front-end and channels of the first cells."""
-    cells: Positive = 8
-    gru_hidden: Positive = 1024
-    gru_layers: Positive = 3
+    cells: Annotated[int, Field(gt=0, le=256)] = 8
+    gru_hidden: Annotated[int, Field(gt=0, le=16_384)] = 1024
+    gru_layers: Annotated[int, Field(gt=0, le=32)] = 3
     frontend: FrontendKind = "mel"
     learnable: bool = False
     """Whether the search trains the front-end; training from scratch then keeps it at what the search learnt."""
-    kernel: Annotated[int, Field(ge=4)] = 128
+    kernel: Annotated[int, Field(ge=4, le=4096)] = 128
     mask: NotNegative = 16
     """F: fewer than F consecutive filters are masked in each training step; 0 masks none."""
 

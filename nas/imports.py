@@ -29,6 +29,7 @@ from typing import Any
 
 from nas.errors import NasError
 from nas.files import write_bytes, write_text
+from nas.text_files import read_json
 
 RECORD = "imports.json"
 FOLDER = "imports"
@@ -232,15 +233,15 @@ def _run(name: str, digest: str, source: bytes | None) -> None:
 
 
 def _read_record(folder: Path) -> list[dict[str, str]]:
+    if not os.path.isfile(folder / RECORD):
+        return []
     try:
-        entries = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+        entries: list[dict[str, str]] = read_json(folder / RECORD, "record of imports")
         for entry in entries:
             if not _DIGEST.fullmatch(entry["sha256"]) or not isinstance(entry["name"], str):
                 raise ValueError(entry)
-    except FileNotFoundError:
-        return []
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise NasError(f"{folder / RECORD} is damaged") from error
+    except (NasError, ValueError, KeyError, TypeError) as error:
+        raise NasError(f"{folder / RECORD} is damaged: {error}") from error
     return entries
 
 

@@ -58,6 +58,8 @@ from nas.space import nearest
 _LOG = logging.getLogger(__name__)
 
 Options = Mapping[str, float | int | str]
+LARGEST_OPTION = 8192
+"""Frames, iterations and orders of attacks are counted up to this; more would only fill the memory."""
 
 
 @dataclass(frozen=True)
@@ -257,11 +259,25 @@ def _checked(options: Mapping[str, Options], attacks: Sequence[str]) -> dict[str
     for name, settings in options.items():
         if name not in attacks:
             raise NasError(f"there are options for {name!r}, which is not among the attacks: {', '.join(attacks)}")
-        for key in settings:
-            valid = get_attack(name).options()
-            if key not in valid:
-                raise NasError(f"attack {name!r} has no option {key!r}{nearest(key, valid)}")
+        defaults = get_attack(name).options()
+        for key, value in settings.items():
+            if key not in defaults:
+                raise NasError(f"attack {name!r} has no option {key!r}{nearest(key, tuple(defaults))}")
+            if reason := _unfit(value, defaults[key]):
+                raise NasError(f"options.{name}.{key} must be {reason}, not {str(value)[:60]!r}")
     return {name: dict(settings) for name, settings in options.items()}
+
+
+def _unfit(value: object, default: object) -> str | None:
+    """What an option of that default must be; None where the value is such."""
+    if isinstance(default, bool):
+        return None if isinstance(value, bool) else "true or false"
+    if isinstance(default, int):
+        return None if type(value) is int and 1 <= value <= LARGEST_OPTION else f"a whole number, 1 to {LARGEST_OPTION}"
+    if isinstance(default, float):
+        fits = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= LARGEST_OPTION
+        return None if fits else f"a number of at most {LARGEST_OPTION}"
+    return None if isinstance(value, str) or value == default else "a text"
 
 
 def _plan(

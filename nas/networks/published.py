@@ -7,24 +7,22 @@ the network comes from the file.
 from __future__ import annotations
 
 import logging
-import pickle
+import os
 import re
-import zipfile
 from collections import Counter
 from collections.abc import Callable, Container, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
 from nas.errors import NasError
 from nas.network import Network
 from nas.networks import registry
 from nas.space import nearest
+from nas.tensor_files import read_pytorch, read_safetensors
 
 _LOG = logging.getLogger(__name__)
 
@@ -145,19 +143,6 @@ PUBLISHED: dict[str, Published] = {
 """Networks with released weights, by their name in the registry."""
 
 
-# What PyTorch's reader meets in files that are something else.
-_DAMAGED = (
-    SafetensorError,
-    zipfile.BadZipFile,
-    RuntimeError,
-    EOFError,
-    ValueError,
-    OSError,
-    LookupError,
-    TypeError,
-    AttributeError,
-)
-
 _WRAPPERS = ("state_dict", "model_state_dict", "model_state", "model", "net", "network", "module", "weights", "ema")
 """Under what training scripts save a state_dict; the first is taken where several fit alike."""
 
@@ -186,25 +171,17 @@ def read_state(path: str | Path, fits: Callable[[Mapping[str, Tensor]], int] = l
         NasError: there is no such file, or it is not one of these.
     """
     path = Path(path)
-    if not path.is_file():
+    # os.path takes a path that is too long for the file system for one that is not there.
+    if not os.path.isfile(path):
         raise NasError(f"there is no file of weights {path}")
-    try:
-        with open(path, "rb") as stream:
-            start = stream.read(64).lstrip().lower()
-        for sign, what in _OTHER_FILES:
-            if start.startswith(sign):
-                raise NasError(f"{path} {what}")
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        _refuse_bomb(path)
-        content: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise NasError(
-            f"{path} holds more than tensors and is not loaded: it should be a state_dict, as "
-            "torch.save(network.state_dict(), ...) writes it"
-        ) from error
-    except _DAMAGED as error:
-        raise NasError(f"{path} is not a file of weights (.safetensors, or a state_dict saved by PyTorch)") from error
+    with open(path, "rb") as stream:
+        start = stream.read(64).lstrip().lower()
+    for sign, what in _OTHER_FILES:
+        if start.startswith(sign):
+            raise NasError(f"{path} {what}")
+    if path.suffix == ".safetensors":
+        return read_safetensors(path)[0]
+    content = read_pytorch(path)
     found = {trail: count for trail, state in _states(content) if (count := fits(state))}
     if not found:
         keys = f"; its keys are {listed([str(key) for key in content])}" if isinstance(content, Mapping) else ""
@@ -221,7 +198,7 @@ def _states(content: object, trail: tuple[str, ...] = ()) -> Iterator[tuple[tupl
     """The tensors of each mapping by their names, and the keys that lead there."""
     if not isinstance(content, Mapping):
         return
-    state = {key: value for key, value in content.items() if isinstance(key, str) and isinstance(value, Tensor)}
+    state = {key: value for key, value in content.items() if isinstance(key, str) and _is_plain(value)}
     if state:
         yield trail, state
     if len(trail) < _DEEPEST:
@@ -229,15 +206,9 @@ def _states(content: object, trail: tuple[str, ...] = ()) -> Iterator[tuple[tupl
             yield from _states(value, (*trail, str(key)))
 
 
-def _refuse_bomb(path: Path) -> None:
-    """PyTorch stores the entries of its archives as they are; deflated ones could unpack to any size."""
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            entries = archive.infolist()
-        if any(e.compress_type != zipfile.ZIP_STORED for e in entries) or (
-            sum(entry.file_size for entry in entries) > path.stat().st_size
-        ):
-            raise NasError(f"{path} holds compressed entries, which PyTorch does not write, and is not loaded")
+def _is_plain(value: object) -> TypeGuard[Tensor]:
+    """Whether it is a tensor of values that lie in memory: a file can hold sparse, quantised and empty ones too."""
+    return isinstance(value, Tensor) and value.layout == torch.strided and not value.is_quantized and not value.is_meta
 
 
 def listed(names: list[str]) -> str:

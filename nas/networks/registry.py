@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from nas.network import Network
+from nas.errors import NasError
+from nas.network import Network, build_within_memory
 from nas.networks.aasist import AASIST
 from nas.networks.lcnn import LCNN
 from nas.networks.raw_pcdarts import raw_pcdarts
@@ -61,7 +62,13 @@ def create(name: str, **options: Any) -> Network:
     Raises:
         NasError: there is no such network, or it has no such option; the nearest name is given.
     """
-    return build_with_options(entry(name).build, f"network {name!r}", **options)
+    what = f"network {name!r}"
+    try:
+        return build_within_memory(lambda: build_with_options(entry(name).build, what, **options), what)
+    except (TypeError, ValueError, RuntimeError, ArithmeticError, LookupError, MemoryError) as error:
+        if not options:
+            raise
+        raise NasError(f"{what} cannot be built with the options {str(options)[:80]}: {error}") from error
 
 
 register("raw-pcdarts", raw_pcdarts, 64_000)

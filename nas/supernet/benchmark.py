@@ -193,7 +193,9 @@ def peak_memory(
         return torch.cuda.max_memory_allocated() - before
     arguments = json.dumps([asdict(variant), channels, cells, samples, batch, network, torch.get_num_threads()])
     command = [sys.executable, "-m", "nas.supernet.benchmark", arguments]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)  # noqa: S603
+    # From the folder of this package: `-m` puts the current one first, whatever lies there.
+    home = Path(__file__).resolve().parents[2]
+    done = subprocess.run(command, check=True, capture_output=True, text=True, cwd=home)  # noqa: S603
     return int(done.stdout.split()[-1])
 
 

@@ -10,12 +10,14 @@ Where there is no such folder (no home, a home of someone else) each process bui
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import grp
 import hashlib
 import logging
 import os
 import pwd
+import shutil
 import stat
 import tempfile
 from collections.abc import Callable
@@ -95,6 +97,16 @@ def private_cache() -> Path | None:
         _LOG.warning("others than this user can write to %s: no compiled library is kept there or loaded", folder)
         return None
     return folder
+
+
+def private_folder(name: str) -> Path:
+    """A folder of the cache, or one for this process alone where there is no cache."""
+    folder = private_cache()
+    if folder is None:
+        folder = Path(tempfile.mkdtemp(prefix="nas-"))
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    (folder / name).mkdir(exist_ok=True, mode=0o700)
+    return folder / name
 
 
 def _cache_root() -> Path | None:

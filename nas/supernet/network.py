@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from typing import Literal
 
@@ -15,6 +16,7 @@ from nas.config import SearchedNetwork
 from nas.supernet.architecture import Architecture
 from nas.supernet.folded import FoldedCell
 from nas.supernet.fused import Passes
+from nas.supernet.library_cache import private_folder
 from nas.supernet.per_edge import SearchCell
 from nas.supernet.recurrent import GatheredGRU
 
@@ -109,6 +111,9 @@ def _move_statistics_twice(candidates: nn.Module) -> None:
 
 
 def _set_up_compiler() -> None:
+    # By default inductor keeps what it compiled in a folder of /tmp with a known name, which any user can make first.
+    if "TORCHINDUCTOR_CACHE_DIR" not in os.environ:
+        os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(private_folder("inductor"))
     config = torch._dynamo.config
     # Each of the two steps of a search holds the other's parameters (`requires_grad`). By default what was compiled for
     # one of them runs in the other too: parameters of known modules are not looked at again.

@@ -21,13 +21,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_safetensors
 from torch import Tensor, nn
 
 from nas import processes
 from nas.errors import NasError
 from nas.files import write_bytes
+from nas.tensor_files import read_safetensors
 from nas.text_files import parse_json
 
 CURRENT, PREVIOUS, NEXT = "resume.safetensors", "resume.previous.safetensors", "resume.next.safetensors"
@@ -138,14 +138,12 @@ def read_checkpoint(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | 
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
     """Content of a checkpoint, or None where it is not whole."""
     try:
-        with safe_open(path, framework="pt") as stream:
-            tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118 (not a dict)
-            metadata = stream.metadata() or {}
+        tensors, metadata = read_safetensors(path)
         if _checksum(tensors, metadata["state"]) != metadata["sha256"]:
             return None
         state = parse_json(metadata["state"], path)
         return (tensors, state) if isinstance(state, dict) else None
-    except (NasError, SafetensorError, OSError, LookupError, ValueError, TypeError, RuntimeError, MemoryError):
+    except (NasError, OSError, LookupError, ValueError, TypeError, RuntimeError, MemoryError):
         return None
 
 

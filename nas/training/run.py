@@ -27,7 +27,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_safetensors
 from torch import Tensor
 
@@ -42,6 +41,7 @@ from nas.recipe_file import recipe_from
 from nas.redaction import hide_secrets
 from nas.space import get_space
 from nas.temporary import sweep
+from nas.tensor_files import read_safetensors
 from nas.text_files import read_json, read_text, read_yaml
 from nas.training.checkpoint import NEXT, read_checkpoint
 from nas.training.environment import describe_environment
@@ -404,10 +404,4 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     Raises:
         NasError: the file is missing or damaged.
     """
-    try:
-        with safe_open(path, framework="pt") as stream:
-            return {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118 (not a dict)
-    except FileNotFoundError as error:
-        raise NasError(f"there is no file {path}") from error
-    except (SafetensorError, OSError) as error:
-        raise NasError(f"{path} is not a complete safetensors file") from error
+    return read_safetensors(path)[0]

@@ -18,6 +18,7 @@ from nas.bilevel import architecture_step, architecture_step_second_order, requi
 from nas.config import Recipe
 from nas.data.batches import Batch
 from nas.genotype import Genotype
+from nas.network import build_within_memory
 from nas.space import get_space
 from nas.supernet.architecture import Architecture
 from nas.supernet.expected_cost import CostBudget, CostModel
@@ -56,14 +57,17 @@ def build_supernet(recipe: Recipe) -> Supernet:
         NasError: no such space, K_C does not divide the channels, or the network has no cells to search.
     """
     network = recipe.require_searched()
-    supernet = Supernet(
-        Architecture(get_space(recipe.space)),
-        network,
-        recipe.supernet.partial,
-        recipe.supernet.implementation,
-        compile=recipe.engine.compile,
-        recompute=recipe.supernet.recompute,
-        published_statistics=recipe.supernet.published_statistics,
+    supernet = build_within_memory(
+        lambda: Supernet(
+            Architecture(get_space(recipe.space)),
+            network,
+            recipe.supernet.partial,
+            recipe.supernet.implementation,
+            compile=recipe.engine.compile,
+            recompute=recipe.supernet.recompute,
+            published_statistics=recipe.supernet.published_statistics,
+        ),
+        f"the supernet with {network.channels} channels and {network.cells} cells",
     )
     if recipe.search.strategy == "darts":
         supernet.architecture.hold_edges()

@@ -22,7 +22,7 @@ from nas.config import Train as Settings
 from nas.data.batches import Batch
 from nas.errors import NasError
 from nas.genotype import Genotype, genotype_file
-from nas.network import Network
+from nas.network import Network, build_within_memory
 from nas.networks import registry
 from nas.space import get_space
 from nas.synchronised import average_statistics
@@ -61,7 +61,8 @@ def build_network(recipe: Recipe, genotype: Genotype | None) -> Network:
         raise NasError(f"network {network.name} is built from a genotype: give --genotype FILE")
     space = get_space(recipe.space)
     Skeleton.of(space, network).require_samples(recipe.data.samples)
-    return DerivedNetwork(genotype, space, network.model_copy(update={"learnable": False}))
+    sizes = network.model_copy(update={"learnable": False})
+    return build_within_memory(lambda: DerivedNetwork(genotype, space, sizes), f"network {network.name}")
 
 
 def load_frontend(network: Network, recipe: Recipe, genotype: Path | None, frontend: Path | None) -> Path | None:

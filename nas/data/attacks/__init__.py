@@ -51,9 +51,10 @@ class Attack:
     ) -> tuple[np.ndarray, Parameters]:
         return self.function(waveform, random, speaker_random, **options)
 
-    def options(self) -> tuple[str, ...]:
-        """Names of the settings that the attack takes besides its waveform and its two generators."""
-        return tuple(inspect.signature(self.function).parameters)[3:]
+    def options(self) -> dict[str, object]:
+        """The settings that the attack takes besides its waveform and its two generators, with their defaults."""
+        parameters = list(inspect.signature(self.function).parameters.values())[3:]
+        return {parameter.name: parameter.default for parameter in parameters}
 
     def engine_version(self) -> str:
         """The installed version of the engine.
