@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from nas.commands import command
@@ -18,16 +19,20 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
+_LONG_WORD = re.compile(r"(\S{100})\S{300,}(\S{100})")
+
+
 class NasError(Exception):
     """Bad input: what is wrong, where (file, line, key), and what would be right, in one sentence.
 
     The command line prints the sentence and leaves with exit code 2; no traceback is shown. Names from untrusted files
-    stand in these sentences, so characters that a terminal would act on are written as escapes; passwords are hidden.
+    stand in these sentences, so characters that a terminal would act on are written as escapes, and words of more than
+    500 characters are cut in the middle; passwords are hidden.
     """
 
     def __init__(self, sentence: str) -> None:
         sentence = hide_secrets(sentence)
-        super().__init__(printable(sentence))
+        super().__init__(_LONG_WORD.sub(r"\1...\2", printable(sentence)))
 
 
 class Untrainable(NasError):

@@ -39,7 +39,7 @@ def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         with open(path, "rb") as file:
             header = int.from_bytes(file.read(8), "little")
         if not 2 <= header <= min(size - 8, LARGEST_HEADER):
-            raise NasError(f"{path} is not a complete safetensors file: its header cannot have {header:,} bytes")
+            raise ValueError(f"a header of {header} bytes")
         # The library sees to it that the tensors fill the rest of the file, each byte being of one of them.
         with safe_open(path, framework="pt") as stream:
             tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118 (not a dict)
@@ -47,7 +47,7 @@ def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     except FileNotFoundError as error:
         raise NasError(f"there is no file {path}") from error
     except (SafetensorError, *_DAMAGED) as error:
-        raise NasError(f"{path} is not a complete safetensors file") from error
+        raise NasError(f"{path} is not a file of weights (.safetensors), or not a complete one") from error
 
 
 def read_pytorch(path: Path) -> Any:

@@ -37,7 +37,8 @@ def read_recipe(recipe: str | Path) -> dict[str, Any]:
 
     for key, value in settings.items():
         if key not in valid:
-            refuse(str(key), f"is no key of a corpus recipe{nearest(str(key), valid)}")
+            where = f"{path}:{lines.get((str(key),), 1)}"
+            raise NasError(f"{where}: a corpus recipe has no key {key!r}{nearest(str(key), valid)}")
         what, fits = _VALUES[key]
         if not fits(value):
             refuse(key, f"must be {what}, not {str(value)[:60]!r}")

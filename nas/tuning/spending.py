@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import get_type_hints
+from typing import get_args, get_type_hints
 
 import torch
 
@@ -57,16 +57,16 @@ class Spending:
         if not path.exists():
             return None
         values = read_json(path, "account of costs")
-        types = get_type_hints(cls)
-        if not isinstance(values, dict) or not all(
-            (key in types and isinstance(value, types[key])) or (types[key] is float and type(value) is int)
-            for key, value in values.items()
-        ):
-            raise NasError(f"{path} is damaged: a value is of another kind")
-        try:
-            return cls(**values)
-        except TypeError as error:
-            raise NasError(f"{path} is damaged: a value is missing") from error
+        # A number with a fraction may be written without one.
+        kinds = {
+            name: kind | int if float in (kind, *get_args(kind)) else kind for name, kind in get_type_hints(cls).items()
+        }
+        if not isinstance(values, dict) or not {"strategy", "seconds"} <= set(values) <= set(kinds):
+            raise NasError(f"{path} is damaged: its keys are {', '.join(kinds)}")
+        for key, value in values.items():
+            if not isinstance(value, kinds[key]) or isinstance(value, bool):
+                raise NasError(f"{path} is damaged: {key} cannot be {str(value)[:40]!r}")
+        return cls(**values)
 
     @property
     def total(self) -> float:
