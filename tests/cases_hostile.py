@@ -85,4 +85,40 @@ mkdir cache; python kill.py LA cache""",
     ),
     "37_recipe_sexagesimal_float": Case(says=(r"r\.yaml:1: .*learning_rate",), code=2),
     "38_recipe_negative_hex": Case(says=(r"r\.yaml:1: .*batch_size",), code=2),
+    "02_genotype_merge_bomb": Case(
+        says=(r"bomb\.yaml: genotype, line 2: .*merge keys",), code=2, command="timeout 60 nas show bomb.yaml"
+    ),
+    "08_so_cache_damaged": Case(
+        says=(r"whole 0\n", r"cut short 0\n", r"emptied 0\n", r"\b[3-9]\d{4} .*passes-float"),
+        never=("135", r"\s0 \w+ +\d+ [\d:]+ .*passes-"),
+        command="sh run.sh",
+    ),
+    "18_cache_home_empty": Case(
+        says=(r"^o\n$",),
+        command="XDG_CACHE_HOME= nas search raw_pcdarts/toy search.epochs=1 search.warmup_epochs=0 data.samples=1000 "
+        "-q -o o > /dev/null && rm README.txt && ls",
+    ),
+    "20_zip_bomb_pth": Case(
+        says=(r"bomb\.pth holds compressed entries",),
+        code=2,
+        command="python make.py bomb.pth && "
+        "python -c \"import soundfile; soundfile.write('x.flac', [0.1] * 16000, 16000)\" && (ulimit -v 8000000; nas score x.flac --weights bomb.pth --model aasist-l)",
+    ),
+    "21_corpus_recipe": Case(
+        says=(
+            r"laughs\.yaml:2: holds more than 20,000 values",
+            r"deep\.yaml:1: nested more than",
+            r"date\.yaml:1: seed must be",
+            r"attacks\.yaml:1: attacks must be a list of names",
+        ),
+        code=2,
+        command="for x in laughs deep date attacks; do timeout 60 nas corpus build -b speech -o C --recipe $x.yaml "
+        "--workers 0; done",
+    ),
+    "36_no_home_no_passwd_entry": Case(
+        says=(r"^(None|<CDLL.*>)\n$",),
+        command='env -u HOME XDG_CACHE_HOME=PATH python -c "import os, torch; from nas.supernet import native; '
+        'os.setgroups([]); os.setuid(54321); print(native.load_passes(torch.float32))"',
+        needs=("setpriv",),
+    ),
 }
