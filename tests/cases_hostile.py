@@ -96,13 +96,14 @@ mkdir cache; python kill.py LA cache""",
     "18_cache_home_empty": Case(
         says=(r"^o\n$",),
         command="XDG_CACHE_HOME= nas search raw_pcdarts/toy search.epochs=1 search.warmup_epochs=0 data.samples=1000 "
-        "-q -o o > /dev/null && rm README.txt && ls",
+        "-q -o o > /dev/null 2>&1 && rm README.txt && ls",
     ),
     "20_zip_bomb_pth": Case(
         says=(r"bomb\.pth holds compressed entries",),
         code=2,
         command="python make.py bomb.pth && "
-        "python -c \"import soundfile; soundfile.write('x.flac', [0.1] * 16000, 16000)\" && (ulimit -v 8000000; nas score x.flac --weights bomb.pth --model aasist-l)",
+        "python -c \"import soundfile; soundfile.write('x.flac', [0.1] * 16000, 16000)\""
+        " && (ulimit -v 8000000; nas score x.flac --weights bomb.pth --model aasist-l)",
     ),
     "21_corpus_recipe": Case(
         says=(

@@ -90,7 +90,7 @@ def test_networks_beyond_memory_are_refused_and_others_built_as_ever() -> None:
         build_within_memory(lambda: torch.nn.Linear(10**7, 10**7), "a layer")
     with pytest.raises(NasError, match="this machine has"):
         build_within_memory(lambda: torch.nn.Linear(10**12, 10**12), "a layer")
-    with pytest.raises(NasError, match="this machine has|cannot be built"):
+    with pytest.raises(NasError, match="this machine has"):
         registry.create("rawnet2-2019", gru_hidden=10**7)
     torch.manual_seed(1)
     plain = torch.nn.Linear(3, 3)
