@@ -79,6 +79,20 @@ def test_the_module_is_the_command(tmp_path: Path) -> None:
     refused(subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300), "nowhere.json")
 
 
+@pytest.mark.slow
+def test_nothing_of_the_current_folder_is_run(tmp_path: Path) -> None:
+    """Also under `python -m`, which puts the current folder first."""
+    for name in ("torch", "yaml", "typer", "numpy", "json", "matplotlib", "search_spaces", "sitecustomize"):
+        (tmp_path / f"{name}.py").write_text(f"raise SystemExit('{name} was run')")
+    (tmp_path / "g.json").write_text(GENOTYPE)
+    (tmp_path / "matplotlibrc").write_text("text.usetex: True\ntext.latex.preamble: \\input{secret}\n")
+    command = [sys.executable, "-m", "nas", "show", "g.json", "-o", "g.svg"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert "was run" not in done.stdout + done.stderr
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "g.svg").exists()
+
+
 def refused(result: subprocess.CompletedProcess[str], *words: str) -> None:
     assert result.returncode == 2, result.stderr
     assert "Traceback" not in result.stderr

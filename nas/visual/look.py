@@ -19,6 +19,10 @@ from nas.errors import NasError
 from nas.files import write_bytes
 from nas.space import Identity, Linear, Pool, Primitive, SearchSpace, Zero
 
+if Path(matplotlib.matplotlib_fname()).absolute().parent == Path.cwd():
+    # A matplotlibrc that lies in the current folder, say of a corpus, could have texts set by LaTeX and its programs.
+    matplotlib.rcdefaults()
+
 INK = "#1F2933"
 MUTED = "#5F6C7B"
 RULE = "#C9D1DA"
