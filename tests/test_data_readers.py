@@ -507,3 +507,18 @@ def test_real_audio_with_its_protocol(shared: Path) -> None:
     root = shared / "data" / "la_real"
     rows = read("asvspoof2019_la", root, protocols={"eval": root / "protocol.txt"})
     assert Counter(row.key for row in rows) == {"bonafide": 838, "spoof": 10}
+
+
+@pytest.mark.parametrize("partitions", [("train", "dev"), None])
+def test_a_hash_that_leaves_a_partition_without_a_class_says_so(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, partitions: tuple[str, ...] | None
+) -> None:
+    """Before anything is trained: the evaluation partition is named also where it is not read."""
+    touch(tmp_path, *(f"bonafide/p{i}/a.wav" for i in range(100)))
+    touch(tmp_path, *(f"spoof/x/p{i}/a.wav" for i in range(100) if by_hash(f"p{i}") != "eval"))
+    read("folder_per_class", tmp_path, partitions=partitions)
+    assert "divided by a hash of the speaker, eval has no spoof utterance: " in caplog.text
+    caplog.clear()
+    touch(tmp_path, *(f"spoof/x/p{i}/a.wav" for i in range(100)))
+    read("folder_per_class", tmp_path, partitions=partitions)
+    assert not caplog.text

@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import logging
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from nas.data.readers.registry import reader
 from nas.data.utterance import Utterance
 from nas.errors import NasError, printable
-from nas.labels import KEY_WORDS, UNKNOWN_ATTACK, is_audio, key_of, partition_of
+from nas.labels import KEY_WORDS, KEYS, PARTITIONS, UNKNOWN_ATTACK, is_audio, key_of, partition_of
 from nas.words import named, shortened
 
 _LOG = logging.getLogger(__name__)
@@ -31,6 +32,7 @@ def folder_per_class(
     if protocols:
         raise NasError("a folder per class says the classes itself: protocols cannot be given beside it")
     parts = _named(root, partition_of)
+    divided: Counter[tuple[str, str]] = Counter()
     roots = list(parts.items()) or [("", root)]
     for partition, folder in roots:
         if partition and partitions and partition not in partitions:
@@ -50,8 +52,11 @@ def folder_per_class(
                 speaker = levels[0] if levels else "-"
                 utterance = _word("_".join((key, *path.relative_to(class_folder).with_suffix("").parts)))
                 own = partition or by_hash(speaker if speaker != "-" else path.stem)
+                divided[own, key] += 1
                 if not partitions or own in partitions:
                     yield Utterance(path, f"{own}_{utterance}" if partition else utterance, speaker, attack, key, own)
+    if not parts:
+        _tell_missing_classes(root, divided, "speaker")
 
 
 @reader("wavefake")
@@ -75,6 +80,7 @@ def wavefake(
         raise NasError(
             f"{root} has no human recordings; expected LJSpeech-1.1/ or jsut_ver1.1/ beside the generated audio"
         )
+    divided: Counter[tuple[str, str]] = Counter()
     for folder in (*human, *vocoders):
         fake = folder in vocoders
         attack, key = (folder.name, "spoof") if fake else ("-", "bonafide")
@@ -82,15 +88,35 @@ def wavefake(
         for path in _audio_below(folder):
             sentence = re.sub(r"_(gen|generated)$", "", path.stem)
             partition = by_hash(sentence)
+            divided[partition, key] += 1
             if not partitions or partition in partitions:
                 name = f"{folder.name}_{path.stem}" if fake else path.stem
                 yield Utterance(path, _word(name), speaker, attack, key, partition)
+    _tell_missing_classes(root, divided, "sentence")
 
 
 def by_hash(name: str) -> str:
     """The partition of a name: about 80 % train, 10 % dev, 10 % eval."""
     share = int.from_bytes(hashlib.sha256(name.encode("utf-8", "surrogateescape")).digest()[:8], "big") / 2**64
     return "train" if share < 0.8 else "dev" if share < 0.9 else "eval"
+
+
+def _tell_missing_classes(root: Path, divided: Mapping[tuple[str, str], int], by: str) -> None:
+    """Say, whichever partitions are read, which of them got only one class, since a small corpus may leave some so."""
+    lacking = [
+        f"{partition} has no {key} utterance"
+        for partition in PARTITIONS
+        for key in KEYS
+        if not divided.get((partition, key))
+    ]
+    if lacking and all(any(divided.get((partition, key)) for partition in PARTITIONS) for key in KEYS):
+        _LOG.warning(
+            "%s: divided by a hash of the %s, %s: such a partition cannot be scored; folders train, dev and eval, or a "
+            "manifest, divide it otherwise",
+            printable(str(root)),
+            by,
+            "; ".join(lacking),
+        )
 
 
 def _named(folder: Path, meaning_of: Callable[[str], str | None]) -> dict[str, Path]:
