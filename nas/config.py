@@ -6,10 +6,11 @@ silent), so a recipe states what it changes and what its reader should see.
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, PlainValidator, Tag, model_validator
 
 from nas.errors import NasError
 
@@ -62,7 +63,32 @@ class Data(Section):
     """ASV scores of the development set (SOURCE KEY SCORE a line); TensorBoard then shows its min t-DCF as well."""
 
 
-FrontendKind = Literal["mel", "inverse-mel", "linear", "conv0"]
+Part = str | dict[str, Any]
+"""A registered part: its name, or {name: ..., OPTION: ...}."""
+
+
+def part_of(value: Part) -> tuple[str, dict[str, Any]]:
+    """Name and options of a part."""
+    if isinstance(value, str):
+        return value, {}
+    return str(value["name"]), {key: option for key, option in value.items() if key != "name"}
+
+
+def _registered(registry: str) -> PlainValidator:
+    """A name that the registry MODULE:NAME has, or {name: NAME, OPTION: VALUE}."""
+
+    def check(value: Any) -> Part:
+        if not isinstance(value.get("name") if isinstance(value, dict) else value, str):
+            raise ValueError("expected a name, or {name: NAME, OPTION: VALUE}")
+        module, _, name = registry.partition(":")
+        try:
+            # Imported here: the registries import PyTorch, and reading a recipe that chooses nothing need not.
+            _ = getattr(import_module(module), name)[part_of(value)[0]]
+        except NasError as error:
+            raise ValueError(str(error)) from error
+        return value
+
+    return PlainValidator(check)
 
 
 class SearchedNetwork(Section):
@@ -73,8 +99,17 @@ class SearchedNetwork(Section):
     """C: filters of the front-end and channels of the first cells."""
     cells: Annotated[int, Field(gt=0, le=256)] = 8
     gru_hidden: Annotated[int, Field(gt=0, le=16_384)] = 1024
+    """Size of the embedding, and units of each GRU layer."""
     gru_layers: Annotated[int, Field(gt=0, le=32)] = 3
-    frontend: FrontendKind = "mel"
+    pooling: Annotated[Part, _registered("nas.poolings.registry:POOLINGS")] = "gru"
+    """What turns frames into one embedding: gru, lstm-sum, attention, attentive-statistics, mean, max, fully-connected,
+    or one's own (`nas.poolings.registry`)."""
+    loss: Annotated[Part, _registered("nas.losses:HEADS")] = "p2sgrad"
+    """The output layer and what trains it: p2sgrad, weighted-cross-entropy, focal, am-softmax, oc-softmax, or one's
+    own (`nas.losses`)."""
+    frontend: Annotated[Part, _registered("nas.frontends.registry:FRONTENDS")] = "mel"
+    """What turns waveforms into frames: mel, inverse-mel or linear sinc filters, conv0, lfcc, logmel, or one's own
+    (`nas.frontends.registry`)."""
     learnable: bool = False
     """Whether the search trains the front-end; training from scratch then keeps it at what the search learnt."""
     kernel: Annotated[int, Field(ge=4, le=4096)] = 128

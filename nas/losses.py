@@ -16,15 +16,17 @@ oc-softmax                 (-c, c), c the cosine to one centre         c
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from nas.complexity import PartCost
 from nas.errors import NasError
 from nas.options import build_with_options
-from nas.space import nearest
+from nas.registry import Registry
 
 SHORTEST = 1e-12
 """An embedding is never divided by less, so that silence gives cosines of 0 and not NaN."""
@@ -153,6 +155,12 @@ class P2SGrad(Head):
         super().__init__()
         self.weight = class_vectors(embedding, classes)
 
+    def complexity(self, embedding: int, frames: None = None) -> tuple[PartCost]:
+        """The product with the class vectors."""
+        classes = self.weight.shape[1]
+        weights = embedding * classes
+        return (PartCost("cosines", classes, 1, weights, weights, 0, None, embedding + classes),)
+
     def forward(self, embedding: Tensor) -> Tensor:
         """embedding [B, E] -> cosines [B, 2] in [-1, 1]."""
         return cosines(embedding, self.weight)
@@ -233,7 +241,8 @@ class OCSoftmax(Head):
         return logits[:, 1]
 
 
-HEADS: dict[str, type[Head]] = {
+HEADS: Registry[Callable[..., Head]] = Registry("loss")
+HEADS |= {
     "weighted-cross-entropy": WeightedCrossEntropy,
     "focal": Focal,
     "p2sgrad": P2SGrad,
@@ -248,6 +257,4 @@ def create_head(name: str, embedding: int, **options: Any) -> Head:
     Raises:
         NasError: there is no such head, or it has no such option; the nearest name is given.
     """
-    if name not in HEADS:
-        raise NasError(f"there is no loss {name!r}{nearest(name, list(HEADS))}")
     return build_with_options(HEADS[name], f"loss {name!r}", embedding, **options)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from nas.errors import NasError
@@ -33,3 +33,16 @@ def build_with_options(build: Callable[..., Built], what: str, *arguments: Any, 
     if missing:
         raise NasError(f"{what} needs {', '.join(missing)}")
     return build(*arguments, **options)
+
+
+def build_with_shared(
+    build: Callable[..., Built], what: str, shared: Mapping[str, Any], *arguments: Any, **options: Any
+) -> Built:
+    """`build_with_options`, with those of the values in `shared` that `build` takes and `options` does not give.
+
+    Raises:
+        NasError: as of `build_with_options`.
+    """
+    takes = list(inspect.signature(build).parameters)[len(arguments) :]
+    handed = {name: value for name, value in shared.items() if name in takes}
+    return build_with_options(build, what, *arguments, **{**handed, **options})

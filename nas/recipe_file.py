@@ -160,7 +160,7 @@ def _explain(error: ValidationError, path: Path, lines: Lines, changed: set[tupl
     else:
         message = first["msg"].removeprefix("Value error, ")
         what = f"{message[0].lower()}{message[1:]}"
-        if not isinstance(first["input"], dict | BaseModel):
+        if not isinstance(first["input"], dict | BaseModel) and repr(first["input"]) not in what:
             what += f", not {_shown(first['input'])}"
     more = f" (and {len(others)} more)" if others else ""
     return f"{where}: {key}: {what}{more}"

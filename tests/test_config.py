@@ -60,7 +60,7 @@ def test_the_recipe_of_a_run_reads_back() -> None:
         ("train.learning_rate=.nan", "finite"),
         ("train.learning_rate=-1", "greater than 0"),
         ("data.samples=0", "data.samples: input should be greater than 0"),
-        ("network.frontend=mell", "'mel', 'inverse-mel', 'linear' or 'conv0'"),
+        ("network.frontend=mell", "frontend: there is no front-end 'mell'; did you mean 'mel'"),
         ("search.epochs=5", "warmup_epochs"),
         ("search.split.method=protocols", "weights_protocol"),
         ("seed=-1", "seed"),

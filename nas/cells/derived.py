@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from nas.cells.network import CellNetwork
 from nas.cells.preprocess import Preprocess
 from nas.cells.skeleton import CellPlan, Skeleton
+from nas.complexity import PartCost, View
 from nas.config import SearchedNetwork
 from nas.genotype import Cell, Genotype
 from nas.space import SearchSpace, get_space
@@ -36,6 +37,65 @@ class DerivedCell(nn.Module):
             terms = [next(operations)(states[source]) for source in sources]
             states.append(sum(terms[1:], start=terms[0]))
         return F.max_pool1d(torch.cat([states[node] for node in self.concat], dim=1), 2)
+
+
+def cell_complexity(
+    number: int,
+    space: SearchSpace,
+    cell: Cell,
+    plan: CellPlan,
+    views: tuple[View, View],
+    lengths: tuple[int, int],
+) -> tuple[PartCost, View]:
+    """What a `DerivedCell` costs, and what a frame of its output sees.
+
+    The 1 x 1 convolutions of the inputs (the first before its max-pool 2), the operations, the final max-pool 2.
+
+    Args:
+        number: of the cell in the stack.
+        space, cell, plan: as of `DerivedCell`.
+        views: what a frame of each input sees.
+        lengths: frames of each input.
+    """
+    channels = plan.channels
+    frames = min(lengths[0] // 2, lengths[1])
+    inputs = (plan.before_previous * channels, plan.previous * channels)
+    parameters = sum(inputs)
+    macs = (2 * inputs[0] + inputs[1]) * frames
+    activations = 3 * channels * frames
+    states = [views[0].strided(0, 1, 2), views[1]]
+    for edges in cell.nodes:
+        seen: View | None = None
+        for edge in edges:
+            cost = space.primitive(edge.primitive).complexity(channels, frames)
+            parameters += cost.parameters
+            macs += cost.macs
+            activations += cost.activations
+            read = states[edge.source].strided(cost.reach, cost.reach)
+            seen = read if seen is None else seen.joined(read)
+        assert seen is not None  # a genotype has no node without edges
+        states.append(seen)
+    view = states[cell.concat[0]]
+    for node in cell.concat[1:]:
+        view = view.joined(states[node])
+    view = view.strided(0, 1, 2)
+    size = channels * frames
+    # Its two inputs and all its states are there when the output is put together.
+    memory = plan.before_previous * lengths[0] + plan.previous * lengths[1] + (len(states) + len(cell.concat)) * size
+    part = PartCost(
+        f"cell {number} ({plan.type})",
+        len(cell.concat) * channels,
+        frames // 2,
+        parameters,
+        macs,
+        activations,
+        view.samples,
+        memory,
+        tuple(states),
+        plan.type,
+        plan.widens,
+    )
+    return part, view
 
 
 class DerivedNetwork(CellNetwork):

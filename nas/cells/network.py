@@ -8,9 +8,8 @@ from torch import Tensor, nn
 
 from nas.cells.skeleton import CellPlan, Skeleton
 from nas.cells.stem import Stem
-from nas.losses import P2SGrad
+from nas.cells.surroundings import make_frontend, make_output, make_pooling
 from nas.network import Network
-from nas.poolings.recurrent import RecurrentEmbedding
 
 
 class CellNetwork(Network):
@@ -29,12 +28,13 @@ class CellNetwork(Network):
         super().__init__()
         network = skeleton.network
         self.skeleton = skeleton
-        self.stem = Stem(network.frontend, network.channels, network.learnable, network.kernel, network.mask)
-        plans = skeleton.plans(concatenated)
+        self.least_samples = skeleton.least_samples
+        self.stem = Stem(make_frontend(network), network.channels)
+        plans = skeleton.plans(concatenated, self.stem.frontend.channels)
         self.cells = nn.ModuleList(make_cell(plan) for plan in plans)
         self.types = tuple(plan.type for plan in plans)
-        self.head = RecurrentEmbedding(skeleton.width(concatenated), network.gru_hidden, network.gru_layers)
-        self.output = P2SGrad(network.gru_hidden)
+        self.head = make_pooling(network, skeleton.width(concatenated))
+        self.output = make_output(network)
 
     def cell_arguments(self) -> Mapping[str, tuple[Tensor, ...]]:
         """For each cell type what its cells are called with besides their inputs: nothing."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from nas.errors import NasError
@@ -75,13 +76,15 @@ class Skeleton:
         present = {place.type.name for place in self.places}
         return tuple(name for name in self.space.types if name in present)
 
-    def plans(self, concatenated: Mapping[str, int]) -> tuple[CellPlan, ...]:
+    def plans(self, concatenated: Mapping[str, int], first: int | None = None) -> tuple[CellPlan, ...]:
         """What every cell is built from.
 
         Args:
             concatenated: for each cell type the nodes that its output concatenates.
+            first: channels of the front-end; None where they are those of the first cells.
         """
-        before = previous = self.network.channels
+        previous = self.network.channels
+        before = previous if first is None else first
         plans, after_widening = [], False
         for place in self.places:
             name, widens = place.type.name, place.type.widens > 1
@@ -94,13 +97,19 @@ class Skeleton:
         last = self.places[-1]
         return concatenated[last.type.name] * last.channels
 
-    @property
+    @cached_property
     def least_samples(self) -> int:
         """Samples of the shortest waveform of which the last cell still gets a frame."""
+        import torch
+
+        from nas.cells.surroundings import make_frontend
+
+        with torch.random.fork_rng(devices=[]), torch.device("meta"):
+            frontend = make_frontend(self.network)
         frames = 2
         for place in self.places:
             frames *= place.type.shrinks
-        return 3 * frames + 124
+        return frontend.least_samples(frontend.pool * frames)
 
     def require_samples(self, samples: int) -> None:
         """Refuse waveforms from which the last cell would get nothing.

@@ -15,13 +15,11 @@ from torch import Tensor, nn
 
 from nas.errors import NasError
 from nas.frontends.fixed_sinc import FixedSinc
-from nas.frontends.lfcc import LFCC
+from nas.frontends.frontend import Frontend
 from nas.frontends.logmel import LogMel
-from nas.frontends.sinc import SAMPLE_RATE, Conv0, SincFilters
+from nas.frontends.sinc import SAMPLE_RATE, SincFilters
 from nas.network import Network
 
-Frontend = FixedSinc | SincFilters | Conv0 | LogMel | LFCC
-FRONTENDS = (FixedSinc, SincFilters, Conv0, LogMel, LFCC)
 CAPTUM = "explanations need Captum: pip install 'nas-antispoofing[explain]'"
 
 
@@ -57,19 +55,19 @@ class Attribution:
         return np.asarray(self.values.sum(axis=1))
 
 
-def frontend_of(network: nn.Module) -> Frontend:
+def frontend_of(network: nn.Module) -> Frontend | FixedSinc:
     """The layer that turns waveforms [B, T] into bands.
 
     Raises:
         NasError: the network has none that is known here.
     """
     for module in network.modules():
-        if isinstance(module, FRONTENDS):
+        if isinstance(module, Frontend | FixedSinc):
             return module
     raise NasError("explanations start from the front-end (sinc, Conv 0, LFCC, log-mel), and this network has none")
 
 
-def band_centres(frontend: Frontend) -> np.ndarray | None:
+def band_centres(frontend: Frontend | FixedSinc) -> np.ndarray | None:
     """The middle of every band in Hz, [bands]; None where the bands are no frequencies (Conv 0, LFCC)."""
     if isinstance(frontend, SincFilters):
         low, high = frontend.cutoffs()
@@ -114,6 +112,6 @@ def integrated_gradients(network: Network, waveform: Tensor, steps: int = 32) ->
     # One point at a time: the front-end's output of a single utterance is tens of megabytes.
     method = LayerIntegratedGradients(score, frontend)
     found = method.attribute(batch, silence, n_steps=steps, internal_batch_size=1).detach()[0]
-    if isinstance(frontend, LogMel | LFCC):
+    if isinstance(frontend, Frontend) and frontend.frames_first:
         found = found.T
     return Attribution(found.double().cpu().numpy(), here, without, len(waveform) / SAMPLE_RATE)

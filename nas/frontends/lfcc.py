@@ -7,8 +7,9 @@ import math
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
+from nas.frontends.frontend import Frontend
 from nas.frontends.sinc import SAMPLE_RATE
 from nas.frontends.spectrum import FLOOR, PowerSpectrum, full_precision, triangular_filters
 
@@ -27,7 +28,7 @@ def delta(x: Tensor) -> Tensor:
     return padded[:, 2:] - padded[:, :-2]
 
 
-class LFCC(nn.Module):
+class LFCC(Frontend):
     """waveform [B, T] -> static coefficients, delta and delta-delta, [B, 1 + T // 160, 3 * coefficients].
 
     Pre-emphasis 0.97, 20 ms frames every 10 ms, triangular filters on a linear scale, log10, DCT-II. Coefficient 0 is
@@ -39,13 +40,15 @@ class LFCC(nn.Module):
         highest: upper edge of the last filter in Hz; 4,000 in the 2021 baseline.
     """
 
+    frames_first = True
     filters: Tensor
     dct: Tensor
 
     def __init__(self, coefficients: int = 20, fft: int = 512, highest: float = SAMPLE_RATE / 2) -> None:
         super().__init__()
-        self.dimensions = 3 * coefficients
+        self.channels = 3 * coefficients
         self.spectrum = PowerSpectrum(fft)
+        self.hop = self.spectrum.hop
         # Part of the state, because the released checkpoints carry both.
         self.register_buffer("filters", triangular_filters(np.linspace(0.0, highest, coefficients + 2), fft))
         self.register_buffer("dct", dct_matrix(coefficients))

@@ -6,21 +6,27 @@ Ge et al. 2021, Section 3.1, Eq. 5 and the published layer. A waveform [B, T] be
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from nas.complexity import PartCost, View
+from nas.frontends.frontend import Frontend
+
 SAMPLE_RATE = 16_000
 MIN_LOW_HZ = 50.0
 MIN_BAND_HZ = 50.0
 PADDING = 2
+SHORTER = 124
+"""Frames that 128 taps leave out; fewer taps leave out fewer, and as much is asked of their waveforms."""
 SURPLUS_FILTERS = 4
 """The published layer computes C + 4 filters and keeps the lowest-numbered C; its weights hold all of them."""
 
 Scale = Literal["mel", "inverse-mel", "linear"]
+SCALES: tuple[Scale, ...] = get_args(Scale)
 
 
 def band_edges(scale: Scale, bands: int) -> np.ndarray:
@@ -49,7 +55,7 @@ def filter_mask(channels: int, maximum: int, device: torch.device) -> Tensor:
     return ((index < first) | (index >= first + masked)).to(torch.float32).unsqueeze(1)
 
 
-class SincFilters(nn.Module):
+class SincFilters(Frontend):
     """C band-pass filters g[n, f1, f2] = 2 f2 sinc(2 pi f2 n) - 2 f1 sinc(2 pi f1 n), Hamming-windowed (Eq. 5).
 
     Args:
@@ -60,6 +66,7 @@ class SincFilters(nn.Module):
         mask: F, one more than the most filters that are masked at once; 0 never masks. Only in training mode.
     """
 
+    pool = 3
     time: Tensor
     window: Tensor
 
@@ -91,6 +98,13 @@ class SincFilters(nn.Module):
         left = left / (2 * (high - low))
         return torch.cat([left, torch.ones_like(low), left.flip(1)], dim=1).unsqueeze(1)
 
+    def complexity(self, samples: int) -> tuple[PartCost, View]:
+        """What it costs for a waveform of so many samples, and what a frame of it sees."""
+        return _filters_complexity(self.channels, 2 * self.time.shape[0] + 1, 2 * self.low_hz.shape[0], samples)
+
+    def least_samples(self, frames: int) -> int:
+        return frames + SHORTER
+
     def forward(self, waveform: Tensor) -> Tensor:
         """waveform [B, T] -> [B, C, T - 124]."""
         filters = self.filters()
@@ -99,16 +113,27 @@ class SincFilters(nn.Module):
         return F.conv1d(waveform.unsqueeze(1), filters.to(waveform.dtype), padding=PADDING)
 
 
-class Conv0(nn.Module):
+class Conv0(Frontend):
     """Conv 0: a randomly initialised convolution in place of the sinc filters (Section 4.2), masked likewise.
 
     The published layer keeps the even kernel of 128 taps and has a bias; its output is one frame longer.
     """
 
-    def __init__(self, channels: int, kernel: int = 128, mask: int = 16) -> None:
+    pool = 3
+
+    def __init__(self, channels: int = 64, kernel: int = 128, mask: int = 16, learnable: bool = True) -> None:
         super().__init__()
         self.channels, self.mask = channels, mask
         self.conv = nn.Conv1d(1, channels, kernel, padding=PADDING)
+        self.requires_grad_(learnable)
+
+    def complexity(self, samples: int) -> tuple[PartCost, View]:
+        """What it costs for a waveform of so many samples, and what a frame of it sees."""
+        taps = self.conv.kernel_size[0]
+        return _filters_complexity(self.channels, taps, self.channels * (taps + 1), samples)
+
+    def least_samples(self, frames: int) -> int:
+        return frames + SHORTER
 
     def forward(self, waveform: Tensor) -> Tensor:
         """waveform [B, T] -> [B, C, T - 123]."""
@@ -116,3 +141,24 @@ class Conv0(nn.Module):
         if self.training and self.mask > 0:
             x = x * filter_mask(self.channels, self.mask, x.device).to(x.dtype)
         return x
+
+
+def _filters_complexity(channels: int, taps: int, parameters: int, samples: int) -> tuple[PartCost, View]:
+    frames, view = samples + 2 * PADDING - taps + 1, View(-PADDING, taps - 1 - PADDING, 1)
+    size = channels * frames
+    return PartCost("front-end", channels, frames, parameters, taps * size, size, view.samples, samples + size), view
+
+
+def mel_filters(channels: int = 64, learnable: bool = False, kernel: int = 128, mask: int = 16) -> SincFilters:
+    """Sinc filters spread on the mel scale; the arguments are those of `SincFilters`."""
+    return SincFilters(channels, "mel", learnable, kernel, mask)
+
+
+def inverse_mel_filters(channels: int = 64, learnable: bool = False, kernel: int = 128, mask: int = 16) -> SincFilters:
+    """Sinc filters spread on the inverse mel scale."""
+    return SincFilters(channels, "inverse-mel", learnable, kernel, mask)
+
+
+def linear_filters(channels: int = 64, learnable: bool = False, kernel: int = 128, mask: int = 16) -> SincFilters:
+    """Sinc filters of equal width."""
+    return SincFilters(channels, "linear", learnable, kernel, mask)

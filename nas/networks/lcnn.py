@@ -9,22 +9,23 @@ waveform [B, T] -> features [B, L, 60] -> encoder [B, 32, L / 16, 3] -> frames [
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from nas.errors import NasError
 from nas.frontends.fixed_sinc import require_samples
-from nas.frontends.lfcc import LFCC
-from nas.frontends.logmel import LogMel
+from nas.frontends.registry import create_frontend
 from nas.losses import create_head
 from nas.network import Network
+from nas.poolings.registry import create_pooling
 
 SHRINK = 16
 """Frames and feature bins are divided by this."""
 
-Pooling = Literal["lstmsum", "attention", "fixed"]
+PUBLISHED_POOLINGS = {"lstmsum": "lstm-sum"}
+"""Poolings by the names of the published configurations, where ours differ."""
 
 
 class MaxFeatureMap(nn.Module):
@@ -67,49 +68,8 @@ def light_convolutions(width: int) -> nn.Sequential:
     )
 
 
-class LSTMSum(nn.Module):
-    """[B, L, D] -> [B, E]: two bidirectional LSTM layers, their output added to their input, sum over time, linear."""
-
-    def __init__(self, size: int, embedding: int, dropout: float) -> None:
-        super().__init__()
-        self.dropout = nn.Dropout(dropout)
-        self.lstm = nn.LSTM(size, size // 2, 2, batch_first=True, bidirectional=True)
-        self.fc = nn.Linear(size, embedding)
-
-    def forward(self, frames: Tensor) -> Tensor:
-        frames = self.dropout(frames)
-        return self.fc((frames + self.lstm(frames)[0]).sum(dim=1))
-
-
-class AttentionPool(nn.Module):
-    """[B, L, D] -> [B, E]: frames weighted by softmax(tanh(w . x)), their sum and standard deviation, linear.
-
-    Args:
-        noise: deviation of the noise that is added before the standard deviation, 1e-5 as published.
-        noise_in_evaluation: quirk Q6 of the published code, which adds the noise in evaluation too, so that the same
-            utterance never gets the same score twice; no released weight depends on it, so it is off.
-    """
-
-    def __init__(self, size: int, embedding: int, dropout: float, noise: float, noise_in_evaluation: bool) -> None:
-        super().__init__()
-        self.noise, self.noise_in_evaluation = noise, noise_in_evaluation
-        self.dropout = nn.Dropout(dropout)
-        self.weight = nn.Parameter(nn.init.kaiming_uniform_(torch.empty(1, size)))
-        self.fc = nn.Linear(2 * size, embedding)
-
-    def forward(self, frames: Tensor) -> Tensor:
-        frames = self.dropout(frames)
-        weighted = frames * torch.tanh(frames @ self.weight.T).softmax(dim=1)
-        total = weighted.sum(dim=1)
-        if self.training or self.noise_in_evaluation:
-            weighted = weighted + self.noise * torch.randn_like(weighted)
-        # One frame has no deviation: 0, where torch gives NaN.
-        deviation = weighted.std(dim=1) if weighted.shape[1] > 1 else torch.zeros_like(total)
-        return self.fc(torch.cat([total, deviation], dim=1))
-
-
 class FixedLength(nn.Module):
-    """[B, L, D] with the one L that it was made for -> [B, E]: linear, max-feature-map, linear.
+    """[B, D, L] with the one L that it was made for -> [B, E]: linear, max-feature-map, linear.
 
     The D values of a frame are `width` channels of feature bins; the linear layer sees them channel by channel.
     """
@@ -123,7 +83,7 @@ class FixedLength(nn.Module):
         self.fc_2 = nn.Linear(80, embedding)
 
     def forward(self, frames: Tensor) -> Tensor:
-        maps = frames.unflatten(2, (self.width, -1)).transpose(1, 2)
+        maps = frames.unflatten(1, (self.width, -1)).transpose(2, 3)
         return self.fc_2(self.activation(self.fc_1(self.dropout(maps.flatten(1)))))
 
 
@@ -146,16 +106,17 @@ class LCNN(Network):
     """waveform [B, T] -> logits [B, 2] (cosines with the published P2SGrad), column 1 bona fide. Whole utterances.
 
     Args:
-        features: "lfcc" (60 = 20 static, delta, delta-delta) or "logmel" (60 bands).
-        pooling: "lstmsum", "attention", or "fixed".
+        features: "lfcc" (60 = 20 static, delta, delta-delta), "logmel" (60 bands), or another front-end of
+            `nas.frontends` that puts out frames.
+        pooling: "lstmsum", "attention", "fixed", or another one of `nas.poolings`.
         width: channels of the narrow layers, 32; the others follow.
         embedding: E.
         dropout: after the encoder.
         frames: length that "fixed" repeats or cuts to. In training it cuts anywhere; in evaluation at the start, where
             the published code cuts anywhere again, so that its scores change from run to run.
-        noise: of "attention", see `AttentionPool`.
-        noise_in_evaluation: quirk Q6, see `AttentionPool`.
-        frontend_options: of `LFCC` or `LogMel`.
+        noise: of "attention", see `nas.poolings.attention.AttentionPool`.
+        noise_in_evaluation: quirk Q6, see `nas.poolings.attention.AttentionPool`.
+        frontend_options: of the front-end.
         loss: name of the head in `nas.losses`.
         loss_options: its options.
 
@@ -165,8 +126,8 @@ class LCNN(Network):
 
     def __init__(
         self,
-        features: Literal["lfcc", "logmel"] = "lfcc",
-        pooling: Pooling = "lstmsum",
+        features: str = "lfcc",
+        pooling: str = "lstmsum",
         width: int = 32,
         embedding: int = 64,
         dropout: float = 0.7,
@@ -178,24 +139,18 @@ class LCNN(Network):
         loss_options: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
-        if features not in ("lfcc", "logmel") or pooling not in ("lstmsum", "attention", "fixed"):
-            raise NasError(
-                f"an LCNN takes features lfcc or logmel and pooling lstmsum, attention or fixed, not {features!r} and "
-                f"{pooling!r}"
-            )
         self.frames = frames if pooling == "fixed" else None
-        self.frontend = LFCC(**(frontend_options or {})) if features == "lfcc" else LogMel(**(frontend_options or {}))
+        self.frontend = create_frontend(features, **(frontend_options or {}))
         self.encoder = light_convolutions(width)
-        size = self.frontend.dimensions // SHRINK * width
+        size = self.frontend.channels // SHRINK * width
         if size == 0:
-            raise NasError(f"an LCNN needs features of at least {SHRINK} values, not {self.frontend.dimensions}")
+            raise NasError(f"an LCNN needs features of at least {SHRINK} values, not {self.frontend.channels}")
         self.pooling: nn.Module
-        if pooling == "lstmsum":
-            self.pooling = LSTMSum(size, embedding, dropout)
-        elif pooling == "attention":
-            self.pooling = AttentionPool(size, embedding, dropout, noise, noise_in_evaluation)
-        else:
+        if pooling == "fixed":
             self.pooling = FixedLength(size, embedding, dropout, frames, width)
+        else:
+            shared = {"dropout": dropout, "noise": noise, "noise_in_evaluation": noise_in_evaluation}
+            self.pooling = create_pooling(PUBLISHED_POOLINGS.get(pooling, pooling), size, embedding, shared)
         self.output = create_head(loss, embedding, **(loss_options or {}))
 
     def embed(self, waveform: Tensor) -> Tensor:
@@ -204,11 +159,11 @@ class LCNN(Network):
         Raises:
             NasError: fewer samples than the 16 frames that give one frame behind the encoder (2,400).
         """
-        hop = self.frontend.spectrum.hop
+        hop = self.frontend.hop
         require_samples(waveform, (SHRINK - 1) * hop if self.frames is None else hop)
-        features = self.frontend(waveform)
+        features = self.frontend.frames(waveform).transpose(1, 2)
         if self.frames is not None:
             # The last frame of a centred STFT is left out, as published: T // hop frames count.
             features = fit_frames(features[:, : waveform.shape[1] // hop], self.frames, self.training)
         encoded = self.encoder(features.unsqueeze(1))
-        return self.pooling(encoded.transpose(1, 2).flatten(2))
+        return self.pooling(encoded.transpose(1, 2).flatten(2).transpose(1, 2))

@@ -6,8 +6,8 @@ from typing import Any
 
 import torch
 
-from nas.config import Recipe
-from nas.frontends.sinc import Scale
+from nas.config import Recipe, part_of
+from nas.frontends.sinc import SCALES, Scale
 from nas.space import get_space
 
 CURVES = {
@@ -46,7 +46,9 @@ def promised_tags(kind: str, recipe: Recipe) -> dict[str, set[str]]:
         scalars |= {f"search/{name}_{cell}" for name in ("entropy", "parameter_free") for cell in types}
         images |= {"genotype", *(f"alpha_map/{cell}" for cell in types)}
         histograms |= {f"alpha/{cell}" for cell in types}
-    if recipe.searched or recipe.network.name.startswith(FILTERED):
+    network = recipe.searched
+    searched_filters = network is not None and part_of(network.frontend)[0] in (*SCALES, "conv0")
+    if searched_filters or recipe.network.name.startswith(FILTERED):
         images.add("front_end/filters")
     if learnt_scale(recipe):
         scalars.add("front_end/mean_shift_hz")
@@ -99,6 +101,7 @@ def layout(kind: str, recipe: Recipe) -> dict[str, dict[str, list[Any]]]:
 def learnt_scale(recipe: Recipe) -> Scale | None:
     """How learnable sinc filters were spread at the start; None where there are none."""
     network = recipe.searched
-    if network is None or not network.learnable or network.frontend == "conv0":
+    if network is None or not network.learnable:
         return None
-    return network.frontend
+    name, _ = part_of(network.frontend)
+    return next((scale for scale in SCALES if scale == name), None)

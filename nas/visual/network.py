@@ -7,7 +7,8 @@ from pathlib import Path
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch, Polygon, Rectangle
 
-from nas.cost import GenotypeCost, PartCost
+from nas.complexity import PartCost
+from nas.cost import GenotypeCost
 from nas.frontends.sinc import SAMPLE_RATE
 from nas.visual.look import INK, MUTED, PANEL, PAPER, RULE, save_figure
 
