@@ -494,6 +494,13 @@ class TestRecipe:
             ("chain: {second: 3}", "did you mean 'seconds'"),
             ("chain: {seconds: long}", r"chain\.seconds must be a number"),
             ("chain: {codecs: none}", r"chain\.codecs must be a list"),
+            ("chain: {seconds: 1e+308}", r"recipe\.yaml:1: chain durations must hold"),
+            ("chain: {seconds: .inf}", r"chain\.seconds must be a number"),
+            ("attacks: [[1]]", r"recipe\.yaml:1: attacks must be a list of names"),
+            ("shares: {train: x}", "shares must be a mapping of partitions to numbers"),
+            ("seed: 2020-99-99", "seed must be a whole number"),
+            ("options: {griffin_lim: 3}", "options must be a mapping of attacks to their settings"),
+            ("speaker_pattern: 3", "speaker_pattern must be a regular expression"),
         ],
     )
     def test_wrong_recipes_are_told(self, tmp_path: Path, text: str, message: str) -> None:

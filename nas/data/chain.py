@@ -23,6 +23,9 @@ from nas.space import nearest
 _MARGIN = 1.08
 """What `prepare` keeps, as a multiple of what `finish` keeps."""
 
+LONGEST_SECONDS = 3600
+"""Of a file of a corpus."""
+
 
 @dataclass(frozen=True)
 class Chain:
@@ -48,8 +51,11 @@ class Chain:
     """Codecs to draw from; a source and all its spoofs get the same one."""
 
     def __post_init__(self) -> None:
-        if not 0 < self.shortest_seconds <= self.seconds:
-            raise NasError(f"durations must hold 0 < {self.shortest_seconds} (shortest) <= {self.seconds} (longest)")
+        if not 0 < self.shortest_seconds <= self.seconds <= LONGEST_SECONDS:
+            raise NasError(
+                f"durations must hold 0 < {self.shortest_seconds} (shortest) <= {self.seconds} (longest) "
+                f"<= {LONGEST_SECONDS}"
+            )
         if self.edge_db <= 0 or not -50 <= self.level_db <= -20 or not 0 <= self.level_spread_db <= 10:
             raise NasError(
                 "the chain needs edge_db > 0, level_db from -50 to -20 and level_spread_db from 0 to 10, "
