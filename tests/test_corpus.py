@@ -13,6 +13,7 @@ import sys
 import time
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -507,6 +508,22 @@ class TestRecipe:
         (tmp_path / "recipe.yaml").write_text(text)
         with pytest.raises(NasError, match=message):
             read_recipe(tmp_path / "recipe.yaml")
+
+    @pytest.mark.parametrize(
+        ("value", "message"),
+        [
+            (0, "griffin_lim.iterations must be a whole number, 1 to 8192"),
+            (10**9, "griffin_lim.iterations must be a whole number"),
+            (True, "griffin_lim.iterations must be a whole number"),
+            ("many", "griffin_lim.iterations must be a whole number, 1 to 8192, not 'many'"),
+        ],
+    )
+    def test_options_of_attacks_are_held_against_their_defaults(
+        self, tmp_path: Path, value: object, message: str
+    ) -> None:
+        options: dict[str, dict[str, Any]] = {"griffin_lim": {"iterations": value}}
+        with pytest.raises(NasError, match=message):
+            build_corpus([tmp_path], tmp_path / "out", attacks=["griffin_lim"], options=options)
 
     def test_an_absent_recipe_is_told(self, tmp_path: Path) -> None:
         with pytest.raises(NasError, match="there is no corpus recipe"):
