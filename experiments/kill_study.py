@@ -23,7 +23,7 @@ from typing import Any
 
 import torch
 
-import nas.tuning.strategies  # noqa: F401 (imported once, here, for all processes)
+import nas.searching.search  # noqa: F401 (imported once, here, for all processes)
 from nas import cli
 from nas.files import write_text
 from nas.training.checkpoint import read_checkpoint

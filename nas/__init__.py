@@ -12,12 +12,12 @@ if TYPE_CHECKING:
     from nas.metrics.evaluation import evaluate_scores
     from nas.networks.published import load_published
     from nas.recipe_file import load_recipe
+    from nas.searching.search import search
+    from nas.searching.supernet_search import SearchResult
     from nas.space import SearchSpace, get_space, register
     from nas.training.evaluate import evaluate_run as evaluate
     from nas.training.finetune import finetune
-    from nas.training.search import SearchResult
     from nas.training.train import TrainResult, load, train
-    from nas.tuning.strategies import search
     from nas.tuning.tune import tune
 
 __all__ = [
@@ -45,7 +45,7 @@ __all__ = [
 _HOMES = {
     "Genotype": "nas.genotype",
     "Recipe": "nas.config",
-    "SearchResult": "nas.training.search",
+    "SearchResult": "nas.searching.supernet_search",
     "SearchSpace": "nas.space",
     "TrainResult": "nas.training.train",
     "evaluate": "nas.training.evaluate:evaluate_run",
@@ -56,8 +56,8 @@ _HOMES = {
     "load_published": "nas.networks.published",
     "load_recipe": "nas.recipe_file",
     "register": "nas.space",
-    "resume": "nas.tuning.strategies",
-    "search": "nas.tuning.strategies",
+    "resume": "nas.searching.search",
+    "search": "nas.searching.search",
     "train": "nas.training.train",
     "tune": "nas.tuning.tune",
 }

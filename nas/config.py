@@ -186,7 +186,7 @@ class BlackBox(Section):
     supernet: str | None = None
     """Run directory of the search whose supernet evaluates one-shot."""
     population: Positive = 20
-    """Of evolution and of nsga2."""
+    """Of strategies that have one."""
     tournament: Positive = 5
     warm_start: str | None = None
     """A training-free proxy of nas.searching.proxies (naswot, zico ...) whose best genotypes are tried first."""
@@ -195,13 +195,14 @@ class BlackBox(Section):
     warm_trials: Positive = 5
     """... of which so many are tried first."""
     objectives: list[Literal["parameters", "macs", "latency"]] = []
-    """What is to be low besides the dev EER; needs strategy nsga2 (or random), and gives a Pareto front."""
+    """What is to be low besides the dev EER; needs a strategy for several (nsga2), and gives a Pareto front."""
 
 
 class Search(Section):
-    """The search of an architecture: bi-level (pcdarts, darts), or by trying genotypes (section black_box)."""
+    """The search of an architecture: bi-level, by training a supernet, or by trying genotypes (section black_box)."""
 
-    strategy: Literal["pcdarts", "darts", "random", "evolution", "tpe", "nsga2"] = "pcdarts"
+    strategy: str = "pcdarts"
+    """Of nas.searching.strategies: pcdarts or another that trains a supernet, or one that tries genotypes."""
     cost: CostLimit | None = None
     black_box: BlackBox = BlackBox()
     epochs: Positive = 30
@@ -220,11 +221,6 @@ class Search(Section):
     select: Selection = "dev_eer"
     """Which epoch's genotype is taken: lowest EER (default) or highest accuracy (paper) on the development set."""
     split: Split = Split()
-
-    @property
-    def bilevel(self) -> bool:
-        """Whether the strategy trains a supernet; the others try genotypes."""
-        return self.strategy in ("pcdarts", "darts")
 
     @model_validator(mode="after")
     def _architecture_is_trained(self) -> Search:

@@ -13,8 +13,8 @@ from nas.data.augment import Augmentation
 from nas.data.readers import layouts
 from nas.genotype import Genotype
 from nas.recipe_file import load_recipe
+from nas.searching.supernet_search import build_supernet
 from nas.space import get_space
-from nas.training.search import build_supernet
 from nas.training.train import build_network, make_schedule
 
 EXPERIMENTS = Path(__file__).parent.parent / "experiments"

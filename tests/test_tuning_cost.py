@@ -18,11 +18,11 @@ from hypothesis import strategies as st
 import nas
 from nas.errors import NasError
 from nas.genotype import Edge, Genotype
+from nas.searching.search import search
 from nas.space import CellTopology, Identity, Linear, SearchSpace, Zero
 from nas.supernet.architecture import Architecture
 from nas.supernet.expected_cost import CostBudget, CostModel, inclusion
 from nas.training.cost import cost_of, measure
-from nas.tuning.strategies import search
 
 SMALL = SearchSpace(
     "small",

@@ -15,13 +15,15 @@ from optuna.trial import Trial
 
 import nas
 from nas.cells.skeleton import Skeleton
+from nas.config import BlackBox as BlackBoxSettings
 from nas.config import SearchedNetwork
 from nas.errors import NasError
 from nas.genotype import Genotype
+from nas.searching.strategies import STRATEGIES, BlackBox
 from nas.space import CellTopology, Identity, Linear, SearchSpace, Zero
 from nas.tuning.encoding import Encoding
 from nas.tuning.pareto import Point, pareto_front, write_front
-from nas.tuning.samplers import RegularizedEvolution, SeededByTrial, cross, make_sampler, mutate
+from nas.tuning.samplers import RegularizedEvolution, SeededByTrial, cross, mutate
 from nas.tuning.study import open_study, run_study
 
 FULL = Encoding(nas.get_space("raw_waveform"))
@@ -104,6 +106,13 @@ def distance(genotype: Genotype) -> float:
     )
 
 
+def sampler(name: str, seed: int, encoding: Encoding, population: int = 20, tournament: int = 5) -> SeededByTrial:
+    """The sampler of a strategy, as a search makes it."""
+    strategy, settings = STRATEGIES[name](), BlackBoxSettings(population=population, tournament=tournament)
+    assert isinstance(strategy, BlackBox)
+    return SeededByTrial(lambda drawn: strategy.sampler(drawn, encoding, settings), seed)
+
+
 def run(sampler: optuna.samplers.BaseSampler, trials: int) -> optuna.Study:
     study = open_study("test", InMemoryStorage(), sampler)
 
@@ -116,14 +125,14 @@ def run(sampler: optuna.samplers.BaseSampler, trials: int) -> optuna.Study:
 
 def test_evolution_beats_random_where_neighbours_are_alike() -> None:
     best = {
-        name: sum(run(make_sampler(name, seed, FULL, 10, 5), 150).best_value for seed in range(3))
+        name: sum(run(sampler(name, seed, FULL, 10, 5), 150).best_value for seed in range(3))
         for name in ("evolution", "random")
     }
     assert best["evolution"] < best["random"]
 
 
 def test_the_oldest_dies_and_children_are_neighbours_of_the_living() -> None:
-    study = run(make_sampler("evolution", 0, FULL, population=6, tournament=6), 20)
+    study = run(sampler("evolution", 0, FULL, 6, 6), 20)
     trials = study.get_trials()
     for trial in trials[6:]:
         living = trials[trial.number - 6 : trial.number]
@@ -140,18 +149,18 @@ def test_evolution_refuses_what_cannot_be() -> None:
         open_study("x", InMemoryStorage(), RegularizedEvolution(FULL, 1, 1), objectives=2).ask(FULL.distributions)
 
 
-def test_an_unknown_sampler_is_named() -> None:
+def test_an_unknown_strategy_is_named() -> None:
     with pytest.raises(NasError, match="did you mean 'evolution'"):
-        make_sampler("evoluton", 0, FULL)
+        STRATEGIES["evoluton"]
 
 
 @pytest.mark.parametrize("name", ["random", "evolution", "tpe"])
 def test_a_study_that_was_stopped_goes_on_as_it_would_have(name: str) -> None:
-    whole = [trial.params for trial in run(make_sampler(name, 3, FULL, 4, 2), 16).get_trials()]
+    whole = [trial.params for trial in run(sampler(name, 3, FULL, 4, 2), 16).get_trials()]
     storage = InMemoryStorage()
     for trials in (7, 16):
         # A new sampler each time, as in a new process.
-        study = open_study("test", storage, make_sampler(name, 3, FULL, 4, 2))
+        study = open_study("test", storage, sampler(name, 3, FULL, 4, 2))
         run_study(study, lambda trial: distance(FULL.suggest(trial)), trials)
     assert [trial.params for trial in study.get_trials()] == whole
     assert len({str(parameters) for parameters in whole}) > 10
@@ -179,7 +188,7 @@ def test_the_front_is_what_nothing_dominates(values: list[tuple[int, int]]) -> N
 
 
 def test_a_front_writes_genotypes_that_can_be_read(tmp_path: Path) -> None:
-    study = open_study("test", InMemoryStorage(), make_sampler("nsga2", 0, SMALL, 6), objectives=2)
+    study = open_study("test", InMemoryStorage(), sampler("nsga2", 0, SMALL, 6), objectives=2)
 
     def objective(trial: Trial) -> tuple[float, float]:
         genotype = SMALL.suggest(trial)

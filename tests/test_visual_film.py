@@ -99,11 +99,11 @@ def test_one_epoch_is_a_film(run):
     ("content", "message"),
     [
         ("{", "not a JSON file"),
-        ("[1]", "expected an alpha and a beta"),
+        ("[1]", "expected weights for each cell type"),
         ("[" * 100_000, "not a JSON file"),
-        ("{}", "alpha_normal is missing"),
-        ('{"alpha_normal": [[1, 2], [3]]}', "alpha_normal is missing or not a table"),
-        ('{"alpha_normal": [[1, 2]]}', r"has shape \[1, 2\]; expected \[14, 8\]"),
+        ("{}", "a_normal is missing"),
+        ('{"a_normal": [[1, 2], [3]]}', "a_normal is missing or not a table"),
+        ('{"a_normal": [[1, 2]]}', r"has shape \[1, 2\]; expected \[14, 8\]"),
         ('{"space": "../../etc"}', "no search space"),
     ],
 )

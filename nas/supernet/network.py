@@ -90,7 +90,7 @@ class Supernet(CellNetwork):
 
     def cell_arguments(self) -> Mapping[str, tuple[Tensor, ...]]:
         """For each cell type the weights a [E, K] and b [E] of its candidates and edges."""
-        return {name: self.architecture.weights(name) for name in self.space.types}
+        return {name: self.architecture.drawn(name) for name in self.space.types}
 
     def summarise(self, x: Tensor) -> Tensor:
         # Under autocast the head stays float32: rounded cosines would make the loss's gradient mostly rounding.

@@ -31,12 +31,13 @@ from nas.files import write_text
 from nas.genotype import Genotype
 from nas.redaction import hide_secrets
 from nas.searching.proxies import PROXIES
+from nas.searching.strategies import STRATEGIES, BlackBox
+from nas.searching.supernet_search import SearchResult
 from nas.space import get_space
 from nas.training.cost import cost_of, measure
 from nas.training.engine import seed_everything
 from nas.training.inputs import open_inputs
 from nas.training.run import Run
-from nas.training.search import SearchResult
 from nas.training.train import build_network, train
 from nas.tuning.encoding import Encoding
 from nas.tuning.folder import (
@@ -53,7 +54,7 @@ from nas.tuning.one_shot import OneShot
 from nas.tuning.pareto import write_front
 from nas.tuning.plots import draw_study
 from nas.tuning.ranges import apply
-from nas.tuning.samplers import make_sampler
+from nas.tuning.samplers import SeededByTrial
 from nas.tuning.spending import Spending
 from nas.tuning.storage import HEARTBEAT_SECONDS, open_storage
 from nas.tuning.study import FAILED, failures, open_study, run_study
@@ -70,7 +71,7 @@ def search_black_box(
     """Try genotypes until the study has `search.black_box.trials` trials; run again to go on, or to help.
 
     Args:
-        recipe: whose `search.strategy` is random, evolution, tpe or nsga2.
+        recipe: whose `search.strategy` tries genotypes.
         output: run directory; new, empty, or that of the same recipe.
         storage: where the study is, for several machines; `study.journal` in the folder by default.
         progress: whether to show progress bars.
@@ -87,13 +88,8 @@ def search_black_box(
         else None
     )
     begun = identity(recipe, supernet=settings.supernet)
-    sampler = make_sampler(
-        recipe.search.strategy,
-        recipe.seed,
-        encoding,
-        settings.population,
-        min(settings.tournament, settings.population),
-    )
+    strategy = black_box(recipe)
+    sampler = SeededByTrial(lambda seed: strategy.sampler(seed, encoding, settings), recipe.seed)
     with beginning(output) as folder:
         place = choose_storage(folder, storage)
         # A journal is a file of the run; what is wrong with a database is said before anything is written.
@@ -143,7 +139,19 @@ def search_black_box(
             draw_study(study, run.folder / "plots")
         failed = len(failures(study))
         run.log(f"genotype of trial {best.number}{f'; {failed} trials failed' if failed else ''}: {genotype}")
-    return SearchResult(genotype, best.number, float(best.values[0]), run.folder)
+    return SearchResult(genotype, best.number, float(best.values[0]), run.folder, "trial")
+
+
+def black_box(recipe: Recipe) -> BlackBox:
+    """The recipe's strategy, which tries genotypes.
+
+    Raises:
+        NasError: there is no such strategy, or it trains a supernet.
+    """
+    strategy = STRATEGIES[recipe.search.strategy]()
+    if not isinstance(strategy, BlackBox):
+        raise NasError(f"search.strategy: {recipe.search.strategy} trains a supernet and tries no genotypes")
+    return strategy
 
 
 def warm_start(study: Study, encoding: Encoding, recipe: Recipe) -> list[Genotype]:
@@ -198,8 +206,9 @@ def _require(recipe: Recipe) -> Encoding:
     skeleton = Skeleton.of(get_space(recipe.space), network)
     skeleton.require_samples(recipe.data.samples)
     require_one_process(f"nas search --strategy {strategy}")
-    if settings.objectives and strategy not in ("nsga2", "random"):
-        raise NasError(f"search.black_box.objectives needs strategy nsga2 (or random), not {strategy}")
+    if settings.objectives and not black_box(recipe).several:
+        able = [name for name, kind in STRATEGIES.items() if issubclass(kind, BlackBox) and kind.several]
+        raise NasError(f"search.black_box.objectives needs a strategy for several ({', '.join(able)}), not {strategy}")
     if len(set(settings.objectives)) != len(settings.objectives):
         raise NasError("search.black_box.objectives names one twice")
     if (settings.evaluate == "one-shot") != (settings.supernet is not None):
@@ -289,4 +298,5 @@ def _write_progress(run: Run, study: Study, recipe: Recipe, encoding: Encoding) 
         supernets_trained=1 if settings.supernet else 0,
         supernet_seconds=before.seconds if before else None,
         trials=len(_complete(study)),
+        judge=settings.evaluate,
     ).write(run.folder)

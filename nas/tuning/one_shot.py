@@ -19,6 +19,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from nas.config import Recipe
 from nas.errors import NasError
 from nas.genotype import Genotype
+from nas.searching.supernet_search import build_supernet
 from nas.space import SearchSpace
 from nas.supernet.architecture import Architecture
 from nas.supernet.network import Supernet
@@ -26,7 +27,6 @@ from nas.training.engine import start_engine
 from nas.training.inputs import TrainingBatches, open_inputs
 from nas.training.run import Run, read_tensors
 from nas.training.scoring import score_partition
-from nas.training.search import build_supernet
 
 
 class Chosen(nn.Module):
@@ -50,6 +50,8 @@ class Chosen(nn.Module):
     def weights(self, cell_type: str) -> tuple[Tensor, Tensor]:
         """As of `Architecture`: [E, K] and [E]."""
         return getattr(self, f"a_{cell_type}"), getattr(self, f"b_{cell_type}")
+
+    drawn = weights
 
 
 @contextmanager

@@ -8,12 +8,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from optuna.distributions import BaseDistribution
-from optuna.samplers import BaseSampler, NSGAIISampler, RandomSampler, TPESampler
+from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from nas.errors import NasError
-from nas.space import nearest
 from nas.tuning.encoding import Encoding
 
 Parameters = dict[str, Any]
@@ -139,22 +138,10 @@ class SeededByTrial(BaseSampler):
         self.inner.after_trial(study, trial, state, values)
 
 
-def make_sampler(
-    name: str, seed: int, encoding: Encoding | None = None, population: int = 20, tournament: int = 5
-) -> BaseSampler:
-    """The sampler of a name; "evolution" needs the encoding of the genotypes that it evolves.
-
-    Raises:
-        NasError: there is no such sampler.
-    """
+def make_sampler(name: str, seed: int) -> BaseSampler:
+    """The sampler of hyper-parameters of a name, `tpe` or `random`."""
     makers: dict[str, Callable[[int], BaseSampler]] = {
         "random": lambda seed: RandomSampler(seed=seed),
         "tpe": lambda seed: TPESampler(seed=seed),
-        "nsga2": lambda seed: NSGAIISampler(population_size=population, seed=seed),
     }
-    if encoding is not None:
-        found = encoding
-        makers["evolution"] = lambda seed: RegularizedEvolution(found, population, tournament, seed=seed)
-    if name not in makers:
-        raise NasError(f"there is no sampler {name!r}{nearest(name, list(makers))}")
     return SeededByTrial(makers[name], seed)

@@ -27,6 +27,7 @@ class Spending:
         supernets_trained: supernets, this search's own or the one that judged one-shot.
         supernet_seconds: what a supernet that was trained before took; None where that is not known or there is none.
         trials: genotypes that were evaluated.
+        judge: what gave the EERs: supernet, training or one-shot.
         device: what it ran on.
     """
 
@@ -37,6 +38,7 @@ class Spending:
     supernet_seconds: float | None = None
     trials: int = 0
     device: str = ""
+    judge: str = "supernet"
 
     def write(self, folder: Path) -> Path:
         """Write FOLDER/cost.json."""
@@ -102,11 +104,10 @@ def compare_searches(searches: Mapping[str, Path]) -> str:
             raise NasError(f"{folder / 'history.csv'} is damaged: no numbers in the columns of a search") from error
         if not eers:
             raise NasError(f"{folder / 'history.csv'} has no genotype that the search could have taken")
-        judge = "supernet" if run.recipe.search.bilevel else run.recipe.search.black_box.evaluate
         early = [eer for second, eer in eers if second <= least]
         trained = str(cost.networks_trained), str(cost.supernets_trained)
         found = f"{min(eer for _, eer in eers):.2f}", f"{min(early):.2f}" if early else "-"
-        rows.append([name, cost.strategy, judge, f"{cost.total:.0f}", *trained, *found])
+        rows.append([name, cost.strategy, cost.judge, f"{cost.total:.0f}", *trained, *found])
     header = ["search", "strategy", "judged by", "seconds", "networks", "supernets", "dev EER %"]
     return markdown_table([*header, f"after {least:.0f} s"], rows)
 

@@ -14,10 +14,10 @@ from optuna.trial import Trial
 from nas.config import Recipe
 from nas.errors import Interrupted, NasError
 from nas.folder_lock import require_idle
+from nas.searching.supernet_search import resume_search
 from nas.training.checkpoint import read_checkpoint
 from nas.training.environment import this_command
 from nas.training.run import Run
-from nas.training.search import resume_search
 from nas.training.train import resume_train
 from nas.tuning.identity import comparable
 

@@ -31,8 +31,8 @@ from nas.errors import NasError, Untrainable
 from nas.files import write_text
 from nas.genotype import Genotype
 from nas.redaction import hide_secrets
+from nas.searching.supernet_search import SearchResult, search
 from nas.training.finetune import genotype_of_weights
-from nas.training.search import SearchResult, search
 from nas.training.train import TrainResult, build_network, train
 from nas.tuning.folder import (
     beginning,

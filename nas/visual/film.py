@@ -53,8 +53,8 @@ class Film:
     Attributes:
         space: the search space that was searched.
         epochs: [N] numbers of the epochs, rising.
-        alpha: softmax of alpha for each cell type, [N, E, K].
-        beta: softmax of beta over the edges into each node, [N, E].
+        alpha: weights of the primitives for each cell type, [N, E, K].
+        beta: weights of the edges into each node, [N, E].
         genotypes: [N], derived after each epoch.
     """
 
@@ -65,7 +65,7 @@ class Film:
     genotypes: tuple[Genotype, ...]
 
     def strength(self, cell_type: str) -> Values:
-        """alpha times beta, softmaxed, [N, E, K]: what the genotype is derived from."""
+        """alpha times beta, [N, E, K]: what the genotype is derived from."""
         return self.alpha[cell_type] * self.beta[cell_type][:, :, None]
 
     def entropy(self, cell_type: str) -> Values:
@@ -141,7 +141,7 @@ def read_film(run: str | Path) -> Film:
     alpha = {
         cell_type: np.stack(
             [
-                _numbers(content, f"alpha_{cell_type}", (edges, primitives), found[epoch])
+                _numbers(content, f"a_{cell_type}", (edges, primitives), found[epoch])
                 for epoch, content in zip(epochs, contents, strict=True)
             ]
         )
@@ -150,24 +150,14 @@ def read_film(run: str | Path) -> Film:
     beta = {
         cell_type: np.stack(
             [
-                _numbers(content, f"beta_{cell_type}", (edges,), found[epoch])
+                _numbers(content, f"b_{cell_type}", (edges,), found[epoch])
                 for epoch, content in zip(epochs, contents, strict=True)
             ]
         )
         for cell_type in space.types
     }
     genotypes = tuple(Genotype.load(folder / f"epoch_{epoch:03d}.json").validate(space) for epoch in epochs)
-    pieces = space.topology.edge_slices
-    return Film(
-        space,
-        epochs,
-        {cell_type: _softmax(values, 2) for cell_type, values in alpha.items()},
-        {
-            cell_type: np.concatenate([_softmax(b[:, piece], 1) for piece in pieces], axis=1)
-            for cell_type, b in beta.items()
-        },
-        genotypes,
-    )
+    return Film(space, epochs, alpha, beta, genotypes)
 
 
 def _numbered(path: Path) -> re.Match[str] | None:
@@ -180,7 +170,7 @@ def _read(path: Path) -> dict[str, Any]:
     except NasError as error:
         raise NasError(f"not a JSON file of alpha and beta: {error}") from error
     if not isinstance(content, dict):
-        raise NasError(f"{path}: expected an alpha and a beta for each cell type, such as alpha_normal and beta_normal")
+        raise NasError(f"{path}: expected weights for each cell type, such as a_normal and b_normal")
     return content
 
 
@@ -192,11 +182,6 @@ def _numbers(content: dict[str, Any], key: str, shape: tuple[int, ...], path: Pa
     if values.shape != shape or not np.isfinite(values).all():
         raise NasError(f"{path}: {key} has shape {list(values.shape)}; expected {list(shape)} finite numbers")
     return values
-
-
-def _softmax(values: Values, axis: int) -> Values:
-    powers = np.exp(values - values.max(axis=axis, keepdims=True))
-    return np.asarray(powers / powers.sum(axis=axis, keepdims=True))
 
 
 def draw_trajectories(film: Film, cell_type: str) -> Figure:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -17,8 +17,10 @@ from nas import processes
 from nas.bilevel import architecture_step, architecture_step_second_order, require_adam, weight_step
 from nas.config import Recipe
 from nas.data.batches import Batch
+from nas.errors import NasError
 from nas.genotype import Genotype
 from nas.network import build_within_memory
+from nas.searching.strategies import STRATEGIES, Differentiable
 from nas.space import get_space
 from nas.supernet.architecture import Architecture
 from nas.supernet.expected_cost import CostBudget, CostModel
@@ -44,22 +46,36 @@ class SearchResult:
     eer: float
     """EER of the supernet on the development set at that epoch, percent."""
     folder: Path
+    unit: Literal["epoch", "trial"] = "epoch"
+    """What `epoch` counts."""
 
     @property
     def genotype_file(self) -> Path:
         return self.folder / "genotype.json"
 
 
-def build_supernet(recipe: Recipe) -> Supernet:
-    """The supernet of a recipe, freshly initialised.
+def differentiable(recipe: Recipe) -> Differentiable:
+    """The recipe's strategy, which trains a supernet.
+
+    Raises:
+        NasError: there is no such strategy, or it tries genotypes.
+    """
+    strategy = STRATEGIES[recipe.search.strategy]()
+    if not isinstance(strategy, Differentiable):
+        raise NasError(f"search.strategy: {recipe.search.strategy} tries genotypes and trains no supernet")
+    return strategy
+
+
+def build_supernet(recipe: Recipe, strategy: Differentiable | None = None) -> Supernet:
+    """The supernet of a recipe, freshly initialised, weighed by the strategy; without one by that of the recipe.
 
     Raises:
         NasError: no such space, K_C does not divide the channels, or the network has no cells to search.
     """
-    network = recipe.require_searched()
+    network, strategy = recipe.require_searched(), strategy or differentiable(recipe)
     supernet = build_within_memory(
         lambda: Supernet(
-            Architecture(get_space(recipe.space)),
+            Architecture(get_space(recipe.space), strategy),
             network,
             recipe.supernet.partial,
             recipe.supernet.implementation,
@@ -69,8 +85,7 @@ def build_supernet(recipe: Recipe) -> Supernet:
         ),
         f"the supernet with {network.channels} channels and {network.cells} cells",
     )
-    if recipe.search.strategy == "darts":
-        supernet.architecture.hold_edges()
+    strategy.begin(supernet.architecture)
     if recipe.search.cost is not None:
         limit, measured = recipe.search.cost, partial(measure, recipe.search.cost.measure, recipe=recipe)
         supernet.architecture.limit = CostBudget(CostModel.of(supernet.space, measured), limit.budget, limit.weight)
@@ -84,7 +99,7 @@ def search(
     progress: bool = True,
     on_epoch: Callable[[int, dict[str, Any]], None] | None = None,
 ) -> SearchResult:
-    """Search a genotype by Raw PC-DARTS; everything is written to the run directory `output`.
+    """Search a genotype by a strategy that trains a supernet; everything is written to the run directory `output`.
 
     Args:
         recipe: what to search, on what, how (`nas.load_recipe`).
@@ -126,6 +141,7 @@ class _Prepared:
     """What a search needs before it writes anything."""
 
     accelerator: Accelerator
+    strategy: Differentiable
     supernet: Supernet
     inputs: Inputs
     halves: tuple[np.ndarray, np.ndarray]
@@ -134,7 +150,8 @@ class _Prepared:
 
 def _prepare(recipe: Recipe, progress: bool) -> _Prepared:
     accelerator = start_engine(recipe)
-    supernet = build_supernet(recipe)
+    strategy = differentiable(recipe)
+    supernet = build_supernet(recipe, strategy)
     supernet.skeleton.require_samples(recipe.data.samples)
     inputs = open_inputs(recipe, ("train", "dev"), progress)
     halves = halve_training(recipe, inputs)
@@ -142,7 +159,7 @@ def _prepare(recipe: Recipe, progress: bool) -> _Prepared:
         TrainingBatches(recipe, inputs.store, half, recipe.search.batch_size, seed, accelerator.device)
         for half, seed in zip(halves, (2 * recipe.seed, 2 * recipe.seed + 1), strict=True)
     )
-    return _Prepared(accelerator, supernet, inputs, halves, (weights, architecture))
+    return _Prepared(accelerator, strategy, supernet, inputs, halves, (weights, architecture))
 
 
 class _Search(Loop):
@@ -153,6 +170,8 @@ class _Search(Loop):
         weight_batches, self.architecture_batches = prepared.batches
         super().__init__(run, prepared.supernet, run.recipe.search, accelerator, inputs, weight_batches, progress)
         self.weights, self.architecture = self.optimizers["weights"], self.optimizers["architecture"]
+        self.strategy = prepared.strategy
+        self.schedules = {"strategy": self.strategy}
         if run.recipe.search.order == "second":
             require_adam(self.weights)
 
@@ -182,13 +201,18 @@ class _Search(Loop):
 
     def begin_epoch(self, begun: Standing) -> None:
         self.network.train()
-        self.searching = self.candidate(begun.epoch)
+        self.epoch, self.searching = begun.epoch, self.candidate(begun.epoch)
+        self.strategy.begin_epoch(self.network.architecture, begun.epoch, self.recipe.search)
         done = begun.step if self.searching else 0
         self.held_out = _endless(self.architecture_batches, begun.epoch, done)
 
     def step(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor | float]:
         """A weight step; where searching, an architecture step before it."""
-        architecture_loss = self.architecture_step(batch, next(self.held_out)) if self.searching else 0.0
+        architecture_loss: Tensor | float = 0.0
+        if self.searching:
+            self.strategy.begin_step("architecture")
+            architecture_loss = self.architecture_step(batch, next(self.held_out))
+        self.strategy.begin_step("weights")
         backward = self.backward(self.weights, batch)
         return *weight_step(self.network, self.weights, batch.waveforms, batch.labels, backward), architecture_loss
 
@@ -216,26 +240,28 @@ class _Search(Loop):
         )
 
     def end_epoch(self, sums: Sums) -> dict[str, Any]:
+        if self.searching:
+            self.strategy.after_epoch(self.network.architecture, self.epoch, self.recipe.search)
         row: dict[str, Any] = {
             "architecture_loss": sums.architecture_loss / len(self.batches) if self.searching else ""
         }
         limit = self.network.architecture.limit
         if limit is not None:
             row["expected_cost"] = limit.model.expected(self.network.architecture).item()
-            row["derived_cost"] = limit.model.cost(self.network.architecture.genotype())
+            row["derived_cost"] = limit.model.cost(self.strategy.derive(self.network.architecture))
         return row
 
     def keep_epoch(self, epoch: int) -> None:
         """genotypes/epoch_NNN.json with alphas and betas beside, and the learnt front-end where it is trained."""
         stem = f"genotypes/epoch_{epoch:03d}"
-        self.run.save_genotype(stem, self.network.architecture.genotype(), self.frontend())
+        self.run.save_genotype(stem, self.strategy.derive(self.network.architecture), self.frontend())
         self.run.save_text(f"{stem}.architecture.json", self.network.architecture.to_json())
 
     def keep_best(self, epoch: int) -> None:
-        self.run.save_genotype("genotype", self.network.architecture.genotype(), self.frontend())
+        self.run.save_genotype("genotype", self.strategy.derive(self.network.architecture), self.frontend())
 
     def show(self, board: Board, epoch: int) -> None:
-        board.architecture(epoch, self.network.architecture, self.network.architecture.genotype())
+        board.architecture(epoch, self.network.architecture, self.strategy.derive(self.network.architecture))
 
     def frontend(self) -> dict[str, Tensor] | None:
         """The front-end's weights, where the search trains them."""

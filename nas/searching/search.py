@@ -9,13 +9,13 @@ from typing import Any
 
 from nas.config import Recipe
 from nas.errors import NasError
+from nas.searching.strategies import STRATEGIES, BlackBox
+from nas.searching.supernet_search import SearchResult, resume_search
+from nas.searching.supernet_search import search as search_bilevel
 from nas.training.run import Run
-from nas.training.search import SearchResult, resume_search
-from nas.training.search import search as search_bilevel
 from nas.training.train import TrainResult, resume_train
 from nas.tuning.black_box import search_black_box
 from nas.tuning.folder import noted_storage
-from nas.tuning.ranges import apply
 from nas.tuning.spending import Spending
 from nas.tuning.storage import JOURNAL
 
@@ -23,8 +23,7 @@ from nas.tuning.storage import JOURNAL
 def search(recipe: Recipe, output: str | Path, progress: bool = True, storage: str | None = None) -> SearchResult:
     """Search a genotype by the strategy of the recipe; everything is written to the run directory `output`.
 
-    pcdarts is the paper's search, darts the same without partial channels and edge weights; random, evolution, tpe and
-    nsga2 try genotypes, and go on with a study that `output` holds.
+    Strategies that try genotypes go on with a study that `output` holds.
 
     Args:
         recipe: what to search, on what, how (`nas.load_recipe`).
@@ -35,12 +34,12 @@ def search(recipe: Recipe, output: str | Path, progress: bool = True, storage: s
     Raises:
         NasError: bad input; nothing is written then.
     """
-    if not recipe.search.bilevel:
+    strategy = STRATEGIES[recipe.search.strategy]()
+    if isinstance(strategy, BlackBox):
         return search_black_box(recipe, output, storage, progress)
     if storage is not None:
         raise NasError(f"--storage is for strategies that try genotypes; {recipe.search.strategy} trains one supernet")
-    if recipe.search.strategy == "darts":
-        recipe = apply(recipe, {"supernet.partial": 1})
+    recipe = strategy.adapt(recipe)
     return search_bilevel(recipe, output, progress, on_epoch=_spending(recipe, Path(output)))
 
 
@@ -53,7 +52,7 @@ def resume(folder: str | Path, progress: bool = True) -> SearchResult | TrainRes
     run = Run.open(folder)
     if run.kind == "train":
         return resume_train(run, progress)
-    if run.recipe.search.bilevel:
+    if not issubclass(STRATEGIES[run.recipe.search.strategy], BlackBox):
         run.on_epoch = _spending(run.recipe, run.folder)
         return resume_search(run, progress)
     if not (run.folder / JOURNAL).exists():

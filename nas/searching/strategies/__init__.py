@@ -1,0 +1,28 @@
+"""Search strategies, a file each. One of your own is a class that registers itself, in a file of `imports`."""
+
+from nas.searching.strategies import (  # each registers its strategy
+    darts,
+    drnas,
+    evolution,
+    gdas,
+    nsga2,
+    pcdarts,
+    random,
+    tpe,
+)
+from nas.searching.strategies.strategy import STRATEGIES, BlackBox, Differentiable, Strategy
+
+__all__ = [
+    "STRATEGIES",
+    "BlackBox",
+    "Differentiable",
+    "Strategy",
+    "darts",
+    "drnas",
+    "evolution",
+    "gdas",
+    "nsga2",
+    "pcdarts",
+    "random",
+    "tpe",
+]
