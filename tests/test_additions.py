@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from nas.training.search import build_supernet
 
 from nas import imports
 from nas.config import SearchedNetwork
@@ -15,7 +16,6 @@ from nas.genotype import Genotype
 from nas.networks.cost import measure_cost
 from nas.recipe_file import load_recipe
 from nas.space import get_space
-from nas.training.search import build_supernet
 from nas.training.train import build_network
 
 PARTS = """

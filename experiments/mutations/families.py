@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 import torch
+from nas.training.search import build_supernet
 
 import nas
 from experiments.mutations.mutate import mutate, mutate_values
@@ -24,7 +25,6 @@ from nas.networks.published import read_state
 from nas.space import get_space
 from nas.training.checkpoint import CURRENT, read_checkpoint, write_checkpoint
 from nas.training.run import Run, read_tensors
-from nas.training.search import build_supernet
 from nas.tuning.spending import Spending
 from nas.visual.card import gather_card
 from nas.visual.film import read_film
