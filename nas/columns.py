@@ -76,6 +76,8 @@ PROTOCOLS = (
 
 ASV_LINES = form("ASVspoof", "SOURCE ASV_KEY SCORE")
 
+_NO_NAMES = "{} names no utterances; a score file has UTTERANCE SCORE"
+
 SCORES = (
     form("ours, ASVspoof 2019", "UTTERANCE ATTACK KEY SCORE"),
     form("two columns", "UTTERANCE SCORE"),
@@ -89,8 +91,11 @@ SCORES = (
     form(
         "Kaldi",
         "SCORE ASV_KEY",
-        "this is the form of Kaldi's compute-eer (SCORE target|nontarget), which names no utterances; a score file "
-        "has UTTERANCE SCORE",
+        _NO_NAMES.format("this is the form of Kaldi's compute-eer (SCORE target|nontarget), which"),
+    ),
+    *(
+        form("classes", columns, _NO_NAMES.format("this file"))
+        for columns in ("ASV_KEY SCORE", "KEY SCORE", "SCORE KEY")
     ),
     form("protocol", str(ASVSPOOF2019), f"this is a protocol ({ASVSPOOF2019}), not a score file"),
 )
