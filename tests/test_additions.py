@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from nas.training.search import build_supernet
 
 from nas import imports
 from nas.config import SearchedNetwork
@@ -15,6 +14,7 @@ from nas.errors import NasError
 from nas.genotype import Genotype
 from nas.networks.cost import measure_cost
 from nas.recipe_file import load_recipe
+from nas.searching.supernet_search import build_supernet
 from nas.space import get_space
 from nas.training.train import build_network
 

@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import soundfile
 import torch
-from nas.training.search import build_supernet
 
 import nas
 from experiments.mutations.mutate import mutate, mutate_values
@@ -22,6 +21,7 @@ from nas.data.readers import read
 from nas.data.readers.protocol import read_protocol
 from nas.metrics import evaluate_trials, read_asv_scores, read_key, read_scores
 from nas.networks.published import read_state
+from nas.searching.supernet_search import build_supernet
 from nas.space import get_space
 from nas.training.checkpoint import CURRENT, read_checkpoint, write_checkpoint
 from nas.training.run import Run, read_tensors
