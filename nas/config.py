@@ -258,8 +258,10 @@ class Train(Section):
     select: Selection = "dev_eer"
     """Which epoch's weights are kept as best: lowest EER (default) or highest accuracy (paper) on development."""
     average: bool = False
-    """Whether, at the end, the mean of the weights of all epochs that were the best so far is tried too (stochastic
-    weight averaging), and kept as best where it is better on development."""
+    """Whether, at the end, the mean of the weights of all epochs that were the best so far, or as good, is tried too
+    (stochastic weight averaging), and kept as best where it is better on development."""
+    average_below: Annotated[float, Field(gt=0, le=100, allow_inf_nan=False)] = 100.0
+    """Of these epochs only those with a development EER of at most so many percent; AASIST has 1."""
 
     @model_validator(mode="after")
     def _statistics_of_an_average(self) -> Train:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import math
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ import scipy.fft
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.torch import load_file
 from torch import nn
 
 from nas.errors import NasError
@@ -19,6 +22,7 @@ from nas.frontends.fixed_sinc import FixedSinc, band_edges
 from nas.frontends.lfcc import LFCC
 from nas.frontends.logmel import LogMel
 from nas.frontends.spectrum import triangular_filters
+from nas.networks import registry
 from nas.networks.aasist import GraphAttention, GraphPool, HeterogeneousAttention, ResidualBlock
 from nas.networks.inference import StridedSinc, TiledBlock, fold_sequence
 from nas.networks.lcnn import MaxFeatureMap, fit_frames, light_convolutions
@@ -238,6 +242,19 @@ def test_rawnet2_block_is_its_definition(conv_on_input: bool) -> None:
 
 
 # Sinc filters
+
+
+@pytest.mark.parametrize("name", ["aasist", "rawnet2-2021", "rawnet2-2019"])
+def test_taps_are_the_published_ones_to_the_bit(name: str) -> None:
+    """Against golden/make_sinc_taps.py; AASIST-L and both RawNet2 differ in numbers alone."""
+    golden = load_file(Path(__file__).parent / "golden" / "sinc_taps.safetensors")[name]
+    options: dict[str, Any] = {}
+    if name.startswith("rawnet2"):
+        options = {"gru_hidden": 4, "gru_layers": 1, "embedding": 4}
+    if name == "rawnet2-2019":
+        options["scale"] = "linear"
+    network: Any = registry.create(name, **options)
+    assert torch.equal(network.sinc.taps.squeeze(1), golden)
 
 
 def test_fixed_sinc_is_its_definition() -> None:

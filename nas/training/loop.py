@@ -96,6 +96,9 @@ class Loop:
         """Whether to end before this epoch."""
         return False
 
+    def scored(self, dev: Scored) -> None:
+        """What else is done with what development gave after an epoch."""
+
     def keep_epoch(self, epoch: int) -> None:
         """Write what else is to be kept of every epoch."""
 
@@ -146,6 +149,7 @@ class Loop:
         dev = self.score_development()
         row |= {"dev_loss": dev.loss, "dev_accuracy": dev.accuracy, "dev_eer": dev.eer}
         state, rank = self.network.state_dict(), list(dev.rank(settings.select))
+        self.scored(dev)
         self.run.save_tensors("checkpoints/last", state, {"epoch": str(epoch)})
         self.keep_epoch(epoch)
         if self.candidate(epoch) and (self.best is None or rank < self.best["rank"]):

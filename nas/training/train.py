@@ -12,7 +12,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, StepLR
-from torch.optim.swa_utils import AveragedModel, update_bn
+from torch.optim.swa_utils import update_bn
 
 from nas.cells.derived import DerivedNetwork
 from nas.cells.network import CellNetwork
@@ -26,12 +26,13 @@ from nas.network import Network, build_within_memory
 from nas.networks import registry
 from nas.space import get_space
 from nas.synchronised import average_statistics
+from nas.training.average import WeightAverage
 from nas.training.checkpoint import Snapshot, read_checkpoint
 from nas.training.engine import start_engine
 from nas.training.inputs import Inputs, TrainingBatches, open_inputs, require_batch
 from nas.training.loop import Loop
 from nas.training.run import Run, holding, read_settings, read_tensors, require_output
-from nas.training.scoring import Sums, score_partition
+from nas.training.scoring import Scored, Sums, score_partition
 from nas.training.standing import Standing
 from nas.training.weights import freeze, hold_norms, take_weights
 
@@ -249,7 +250,8 @@ class _Training(Loop):
         self.optimizer = self.optimizers["network"]
         self.schedule = make_schedule(self.optimizer, run.recipe.train, len(batches))
         self.schedules = {"learning_rate": self.schedule}
-        self.average = AveragedModel(self.network) if run.recipe.train.average else None
+        settings = run.recipe.train
+        self.average = WeightAverage(self.network, settings.average_below) if settings.average else None
 
     @property
     def snapshot(self) -> Snapshot:
@@ -258,9 +260,9 @@ class _Training(Loop):
             snapshot.modules = {**snapshot.modules, "average": self.average}
         return snapshot
 
-    def keep_best(self, epoch: int) -> None:
+    def scored(self, dev: Scored) -> None:
         if self.average is not None:
-            self.average.update_parameters(self.network)
+            self.average.offer(self.network, dev.rank(self.settings.select)[0], dev.eer)
 
     def make_optimizers(self) -> dict[str, torch.optim.Optimizer]:
         settings = self.recipe.train
@@ -276,9 +278,12 @@ class _Training(Loop):
         self.run.log(f"best epoch {best['epoch']}, dev EER {best['eer']:.2f} %")
         return TrainResult(best["epoch"], best["eer"], self.run.folder)
 
-    def try_average(self, average: AveragedModel, best: dict[str, Any]) -> dict[str, Any]:
+    def try_average(self, average: WeightAverage, best: dict[str, Any]) -> dict[str, Any]:
         """Statistics of the averaged weights from one pass over the training utterances, and a look at development;
         what is known of the best weights then."""
+        if not average.n_averaged:
+            self.run.log(f"nothing averaged: no epoch had a dev EER of at most {average.below:g} %")
+            return best
         update_bn((batch.waveforms for batch in self.batches.epoch(self.settings.epochs + 1)), average)
         if not self.recipe.engine.sync_batchnorm:
             average_statistics(average)
