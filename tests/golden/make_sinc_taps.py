@@ -8,6 +8,7 @@ float32 before they meet the Hamming window. Nothing of the package computes any
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +28,7 @@ def taps(filters: int, kernel: int, scale: str, surplus: int) -> Tensor:
         edges = 700 * (10 ** (mel / 2595) - 1)
     time = torch.arange(-(kernel - 1) / 2, (kernel - 1) / 2 + 1)
     rows = []
-    for low, high in zip(edges[:-1], edges[1:], strict=True):
+    for low, high in pairwise(edges):
         passes = [
             np.float64(2 * edge / 16_000) * np.sinc((float(2 * edge) * time / 16_000).numpy()) for edge in (low, high)
         ]
