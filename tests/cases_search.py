@@ -36,6 +36,8 @@ CASES: dict[str, Case] = {
     "16_tune_stopped_by_the_cluster": Case(
         says=("stopped and saved; go on with: nas tune a.yaml", "going on at epoch", "0,complete", "1,complete"),
         never=("nas resume", "0,fail"),
+        command="study='nas tune a.yaml train.epochs=12 -g genotype.json -o A -q'; $study & until grep -q 'epoch 2/' "
+        "A/trials/0000/log.txt 2> /dev/null; do sleep 0.1; done; kill -TERM $!; wait; $study; cat A/trials.csv",
     ),
     "20_tune_again_without_its_storage": Case(
         says=(r"the study of A is on sqlite:///s\.db; give --storage",), never=("remove it", "study.journal")
