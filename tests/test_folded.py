@@ -20,6 +20,7 @@ from nas.supernet import native, passes
 from nas.supernet.benchmark import Variant, bench_cells, bench_search
 from nas.supernet.folded import FoldedCell
 from nas.supernet.moments import Kinds
+from nas.supernet.pass_set import COMPILED, NATIVE, TORCH, PassSet
 from nas.supernet.per_edge import SearchCell
 from nas.supernet.recurrent import GatheredGRU
 
@@ -205,26 +206,44 @@ def test_equal_frames_send_the_gradient_the_same_way() -> None:
     assert results(definition, space, inputs, None)[0][0].shape == results(folded, space, inputs, None)[0][0].shape
 
 
-@pytest.mark.skipif(native.load_passes(torch.float64) is None, reason="no C compiler")
+@pytest.mark.parametrize(
+    "runs",
+    [
+        pytest.param(
+            NATIVE, id="C", marks=pytest.mark.skipif(native.load_passes(torch.float64) is None, reason="no C compiler")
+        ),
+        pytest.param(COMPILED, id="compiled", marks=pytest.mark.slow),
+    ],
+)
 @pytest.mark.parametrize("frames", [3, 17, 100])
-def test_c_passes_equal_torch(frames: int) -> None:
+def test_every_pass_equals_its_definition(runs: PassSet, frames: int) -> None:
+    """All of the interface, on ties and on lengths down to a few frames."""
     torch.manual_seed(0)
     pools = tuple(p for name in ("raw", "no linear") for p in SPACES[name] if isinstance(p, Pool))
     x = torch.randn(2, 8, frames, dtype=torch.float64).round(decimals=1)
-    outs = [torch.empty(2, 4, frames + 16, dtype=torch.float64) for _ in range(2)]
-    both = [module.prepare(x[:, :4], out, pools, 4) for module, out in zip((passes, native), outs, strict=True)]
-    torch.testing.assert_close(both[0], both[1])
-    torch.testing.assert_close(outs[0], outs[1])
-    gradients, rest = torch.randn(2, 3, 4, frames + 8, dtype=torch.float64), torch.randn(2, 3, 4, frames).double()
-    means, scales = both[0][1], (both[0][2] + 1e-5).rsqrt()
-    found = [m.project(x, gradients[..., 4:-4], means, scales, rest, pools) for m in (passes, native)]
-    torch.testing.assert_close(found[0], found[1])
     weights, bypass = torch.rand(3, 1 + len(pools), dtype=torch.float64), torch.rand(3, dtype=torch.float64)
-    du = torch.randn(2, 4, frames, dtype=torch.float64)
-    totals = [torch.ones(2, 8, frames, dtype=torch.float64) for _ in range(2)]
-    for module, total in zip((passes, native), totals, strict=True):
-        module.collect(x, du, gradients[..., 4:-4], weights, *found[0][:2], means, scales, rest, bypass, total, pools)
-    torch.testing.assert_close(totals[0], totals[1])
+    gradients, rest = torch.randn(2, 3, 4, frames + 8, dtype=torch.float64), torch.randn(2, 3, 4, frames).double()
+    du, half = torch.randn(2, 4, frames, dtype=torch.float64), torch.randn(2, 8, frames // 2, dtype=torch.float64)
+    found: list[list[Tensor]] = []
+    for each in (TORCH, runs):
+        padded, node = torch.empty(2, 4, frames + 16, dtype=torch.float64), torch.empty_like(x)
+        shift, means, variances = each.prepare(x[:, :4], padded, pools, 4)
+        scales = (variances + 1e-5).rsqrt()
+        sources = [x, x.flip(2), x.roll(1, 1)]
+        each.mix_node(
+            du.clone(), sources, weights, torch.stack([means] * 3), torch.stack([scales] * 3), bypass, node, pools
+        )
+        products, sums, direct = each.project(x, gradients[..., 4:-4], means, scales, rest, pools)
+        total = torch.ones_like(x)
+        each.collect(
+            x, du, gradients[..., 4:-4], weights, products, sums, means, scales, rest, bypass, total, pools
+        )  # fmt: skip
+        normal, mean, variance = each.normalise(x, 1e-5)
+        back = each.normalise_backward(x.flip(2).contiguous(), normal, (variance + 1e-5).rsqrt())
+        made = [padded, node, shift, means, variances, products, sums, direct, total, normal, mean, variance, back]
+        found.append([*made, each.halve(x), each.halve_backward(half, x)])
+    for expected, got in zip(*found, strict=True):
+        torch.testing.assert_close(got, expected)
 
 
 def test_second_derivatives_equal_the_definition() -> None:

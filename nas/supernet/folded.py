@@ -18,7 +18,8 @@ from nas import processes
 from nas.cells.skeleton import CellPlan
 from nas.space import SearchSpace
 from nas.supernet.differentiable import Given, Running, nodes
-from nas.supernet.fused import FusedNodes, Layout, Passes, regroup
+from nas.supernet.fused import FusedNodes, Layout, regroup
+from nas.supernet.pass_set import Passes
 from nas.supernet.per_edge import SearchCell
 from nas.supernet.pointwise import PointwiseNorm
 
@@ -30,7 +31,7 @@ class FoldedCell(SearchCell):
 
     Args:
         space, plan, partial: as of `SearchCell`.
-        passes: what runs the elementwise passes (`fused.Passes`).
+        passes: what runs the elementwise passes (`pass_set.Passes`).
         recompute: keep only the two inputs for the backward pass and compute the rest again.
 
     Raises:

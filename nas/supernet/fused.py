@@ -10,25 +10,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from nas import processes
 from nas.space import Pool, SearchSpace
-from nas.supernet import native, passes
 from nas.supernet.folding import Folded
 from nas.supernet.moments import Gradients, Kinds, Moments
+from nas.supernet.pass_set import Passes, PassSet, pass_set
 from nas.supernet.precision import full_precision
 
 Weights = tuple[tuple[Tensor, ...], ...]
 """For each linear primitive its convolutions' weights, stacked over edges."""
-
-
-Passes = Literal["auto", "compiled", "torch"]
-"""What runs the elementwise passes. Auto: C where it can (`native`), else torch operations; compiled: C where it can,
-else torch operations compiled by inductor; torch: torch operations."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +53,10 @@ class Layout:
         )
         return cls(Kinds.of(space), partial, channels // partial, topology.intermediate, leaving, eps, **options)
 
+    def runs(self, x: Tensor) -> PassSet:
+        """What runs the elementwise passes over tensors like x."""
+        return pass_set(self.passes, x)
+
     @property
     def pools(self) -> tuple[Pool, ...]:
         return tuple(primitive for _, primitive in self.kinds.pools)
@@ -71,21 +70,6 @@ class Layout:
         """Where the edges that leave a state stand in `order`."""
         start = sum(len(edges) for edges in self.leaving[:source])
         return slice(start, start + len(self.leaving[source]))
-
-
-_COMPILED: dict[str, Callable[..., Any]] = {}
-
-
-def chosen(name: str, layout: Layout, x: Tensor) -> Callable[..., Any]:
-    """The implementation of a pass (a function of `passes`) for tensors like x."""
-    if layout.passes != "torch" and native.available(x):
-        return getattr(native, name)
-    plain: Callable[..., Any] = getattr(passes, name)
-    if layout.passes != "compiled":
-        return plain
-    if name not in _COMPILED:
-        _COMPILED[name] = torch.compile(plain, dynamic=True)
-    return _COMPILED[name]
 
 
 @dataclass
@@ -124,8 +108,7 @@ def run(
     shared = a * b[:, None]
     for source in range(nodes + 1):
         x, span = (x0, x1)[source] if source < 2 else states[:, source - 2], layout.span(source)
-        prepare = chosen("prepare", layout, x0)
-        shift, means, variances = prepare(x[:, :active], padded[:, source], layout.pools, reach)
+        shift, means, variances = layout.runs(x0).prepare(x[:, :active], padded[:, source], layout.pools, reach)
         if layout.synchronised:
             own, own_means = shift, means
             shift, means = processes.average_all([own, own_means])
@@ -140,7 +123,7 @@ def run(
         statistics += [*(folded.by_primitive() if folded else []), means, variances]
         if source >= 1:
             _node(layout, source - 1, x0, x1, tape, b)
-    return chosen("halve", layout, x0)(states.flatten(1, 2)), tape, statistics
+    return layout.runs(x0).halve(states.flatten(1, 2)), tape, statistics
 
 
 def _fold(layout: Layout, padded: Tensor, shift: Tensor, weights: Weights, shared: Tensor, span: slice) -> Folded:
@@ -174,7 +157,7 @@ def _node(layout: Layout, node: int, x0: Tensor, x1: Tensor, tape: Tape, b: Tens
             add_product(out, merged[n], u[:, :, start : start + frames], layout.product)
     else:
         out = x0.new_zeros(batch, active, frames)
-    chosen("mix_node", layout, x0)(
+    layout.runs(x0).mix_node(
         out,
         [x0, x1, *tape.nodes[:, :node].unbind(1)],
         torch.stack([scales[slot] for scales, slot in zip(tape.scales, slots, strict=False)]),
@@ -219,12 +202,12 @@ def run_backward(
     dweights: list[list[Tensor]] = []
     for state in range(nodes + 1, -1, -1):
         x = (x0, x1)[state] if state < 2 else states[:, state - 2]
-        full = chosen("halve_backward", layout, x)(pooled[:, state - 2], x) if state >= 2 else None
+        full = layout.runs(x).halve_backward(pooled[:, state - 2], x) if state >= 2 else None
         if state < nodes + 1:
             first = max(0, state - 1)
             folded, means, scales = tape.folded[state], tape.pool_means[state], tape.pool_scales[state]
             targets, rest = inner[:, first:], bypasses[:, first:]
-            products, sums, direct = chosen("project", layout, x)(x, targets, means, scales, rest, layout.pools)
+            products, sums, direct = layout.runs(x).project(x, targets, means, scales, rest, layout.pools)
             span, asked = layout.span(state), needs[f"x{min(state, 2)}"]
             dweight, own, dmoments = _fold_backward(
                 layout, folded, tape.padded[:, state], mixes[:, first:], products, sums, needs["weights"], asked
@@ -240,7 +223,7 @@ def run_backward(
             du = _states_backward(layout, folded, tape.padded[:, state], mixes[:, first:], dmoments, frames)
             if layout.synchronised:
                 products, sums = processes.average_all([products, sums])
-            chosen("collect", layout, x)(
+            layout.runs(x).collect(
                 x, du, targets, tape.scales[state], products, sums, means, scales, rest, b[span], full, layout.pools,
             )  # fmt: skip
         assert full is not None

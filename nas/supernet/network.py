@@ -15,8 +15,8 @@ from nas.cells.skeleton import CellPlan, Skeleton
 from nas.config import SearchedNetwork
 from nas.supernet.architecture import Architecture
 from nas.supernet.folded import FoldedCell
-from nas.supernet.fused import Passes
 from nas.supernet.library_cache import private_folder
+from nas.supernet.pass_set import Passes
 from nas.supernet.per_edge import SearchCell
 from nas.supernet.recurrent import GatheredGRU
 

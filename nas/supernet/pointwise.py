@@ -13,7 +13,7 @@ from torch import Tensor
 
 from nas import processes
 from nas.space import LEAKY_SLOPE
-from nas.supernet.fused import Layout, chosen
+from nas.supernet.fused import Layout
 from nas.supernet.precision import full_precision
 
 
@@ -33,7 +33,8 @@ class PointwiseNorm(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, layout: Layout, eps: float, halved: bool, x: Tensor, weight: Tensor) -> tuple[Tensor, ...]:
         y = torch.bmm(weight.expand(x.shape[0], -1, -1), F.leaky_relu(x, LEAKY_SLOPE))
-        normal, mean, variance = chosen("normalise", layout, x)(chosen("halve", layout, x)(y) if halved else y, eps)
+        runs = layout.runs(x)
+        normal, mean, variance = runs.normalise(runs.halve(y) if halved else y, eps)
         if layout.synchronised:
             own_mean, own_variance = mean, variance
             mean = processes.average(own_mean)
@@ -63,9 +64,9 @@ class PointwiseNorm(torch.autograd.Function):
             level, slope = (mean[:, None] for mean in processes.average_all(means))
             dy = scale[:, None] * (gradient - level - slope * normal)
         else:
-            dy = chosen("normalise_backward", ctx.layout, x)(gradient, normal, scale)
+            dy = ctx.layout.runs(x).normalise_backward(gradient, normal, scale)
         if y is not None:
-            dy = chosen("halve_backward", ctx.layout, x)(dy, y)
+            dy = ctx.layout.runs(x).halve_backward(dy, y)
         dx = dweight = None
         if ctx.needs_input_grad[4]:
             dweight = torch.bmm(dy, F.leaky_relu(x, LEAKY_SLOPE).transpose(1, 2)).sum(0)
