@@ -16,6 +16,16 @@ def evaluate(
         Path | None, typer.Argument(help="Train run whose best network scores the evaluation partition.")
     ] = None,
     scores: Annotated[Path | None, typer.Option(help="Evaluate this score file instead of a run.")] = None,
+    weights: Annotated[
+        Path | None, typer.Option(help="Published weights that score the partition of --data-root, without a run.")
+    ] = None,
+    genotype: Annotated[
+        Path | None, typer.Option("--genotype", "-g", help="Their genotype, where they are of Raw PC-DARTS.")
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="Else the hand-made network that they are of.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Write the scores of --weights here.", metavar="FILE")
+    ] = None,
     protocol: Annotated[
         Path | None, typer.Option(help="Protocol with keys, attacks and speakers, for score files without them.")
     ] = None,
@@ -56,11 +66,26 @@ def evaluate(
     Scores are higher for bona fide speech, always. One score file, UTTERANCE ATTACK KEY SCORE, is written to
     RUN/scores/, the metrics beside it.
 
+    Example: nas evaluate --weights raw_pcdarts_mel.pth --genotype genotype.txt --data-root /data/LA
+
     Example: nas evaluate runs/train --asv-scores ASVspoof2019.LA.asv.eval.gi.trl.scores.txt
     """
-    if (run is None) == (scores is None):
-        raise NasError("give either a run directory or --scores FILE")
-    if run is not None:
+    if sum(source is not None for source in (run, scores, weights)) != 1:
+        raise NasError("give either a run directory, --scores FILE, or --weights FILE")
+    if weights is None and any(option is not None for option in (genotype, model, output)):
+        raise NasError("--genotype, --model and --output go with --weights FILE")
+    if weights is not None and (model is None) == (genotype is None):
+        raise NasError("say what the weights are of: --genotype FILE for Raw PC-DARTS, or --model NAME")
+    if weights is not None:
+        from nas.training.evaluate import evaluate_weights
+
+        known = layout or "asvspoof2019_la"
+        evaluation = evaluate_weights(
+            weights, genotype, data_root, known, partition, asv_scores, bootstrap or None, not quiet, model, output
+        )
+        if output is not None:
+            typer.echo(f"scores: {printable(str(output))}")
+    elif run is not None:
         from nas.training.evaluate import evaluate_run
 
         evaluation = evaluate_run(run, partition, asv_scores, data_root, bootstrap or None, not quiet, whole, layout)

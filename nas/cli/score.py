@@ -23,6 +23,9 @@ def score(
     run: Annotated[Path | None, typer.Option(help="Train run whose best network scores.", metavar="DIR")] = None,
     model: Annotated[str | None, typer.Option(help="Hand-made network, with --weights, e.g. aasist-l.")] = None,
     weights: Annotated[Path | None, typer.Option(help="Its published weights (.pth, .safetensors).")] = None,
+    genotype: Annotated[
+        Path | None, typer.Option("--genotype", "-g", help="Genotype of --weights that are of Raw PC-DARTS.")
+    ] = None,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="Write UTTERANCE SCORE lines here, for nas evaluate.", metavar="FILE"),
@@ -45,14 +48,17 @@ def score(
 
     Example: nas score call.wav --weights AASIST-L.pth --model aasist-l
 
+    Example: nas score call.wav --weights raw_pcdarts_mel.pth --genotype genotype.txt
+
     Example: nas score flac/ --weights AASIST-L.pth --model aasist-l -o scores.txt, then
     nas evaluate --scores scores.txt --protocol protocol.txt
     """
     from nas.data.audio_files import find_audio
     from nas.training.score import open_scorer, score_files, write_file_scores
 
-    if (run is None) == (model is None) or (model is None) != (weights is None):
-        raise NasError("say what scores: --run DIR, or --model NAME with --weights FILE")
+    named = model is not None or genotype is not None
+    if (run is None) != named or named != (weights is not None):
+        raise NasError("say what scores: --run DIR, or --weights FILE with --model NAME or --genotype FILE")
     if longest is not None and not longest > 0:
         raise NasError(f"--longest must be more than 0 seconds, not {longest:g}")
     decision = None
@@ -61,7 +67,7 @@ def score(
 
         decision = read_decision(threshold)
     found = find_audio(audio)
-    scorer = open_scorer(run, model, weights, longest)
+    scorer = open_scorer(run, model, weights, longest, genotype)
     scored: list[ScoredFile] = []
     failed: list[str] = []
     for row in score_files(found, scorer, decision, progress=output is not None and not quiet):

@@ -47,7 +47,7 @@ def find_audio(paths: Iterable[Path]) -> AudioFiles:
             for file in audio:
                 found.setdefault(os.path.realpath(file), (path, file))
         elif path.exists():
-            found.setdefault(os.path.realpath(path), (Path(), path))
+            found.setdefault(os.path.realpath(path), (Path(path.anchor), path))
         else:
             raise NasError(f"there is no file {path}")
     folders, files = zip(*found.values(), strict=True) if found else ((), ())

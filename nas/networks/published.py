@@ -21,6 +21,7 @@ from torch import Tensor
 from nas.errors import NasError
 from nas.network import Network
 from nas.networks import registry
+from nas.networks.raw_pcdarts import sizes_of_weights
 from nas.space import nearest
 from nas.tensor_files import read_pytorch, read_safetensors
 
@@ -222,7 +223,8 @@ def load_published(name: str, weights: str | Path | Mapping[str, Tensor], **opti
     Args:
         name: "aasist", "aasist-l", "rawnet2-2019", ...: a key of `PUBLISHED`.
         weights: the released file, or its state_dict.
-        options: of the network, where the file is of other widths than the published ones.
+        options: of the network, where the file is of other widths than the published ones; "raw-pcdarts" takes its
+            sizes from the shapes, and needs the `genotype` alone.
 
     Raises:
         NasError: unknown name, unreadable file, an entry that is missing, left over, of another shape or not finite.
@@ -230,6 +232,10 @@ def load_published(name: str, weights: str | Path | Mapping[str, Tensor], **opti
     if name not in PUBLISHED:
         raise NasError(f"no published weights are known for {name!r}{nearest(name, list(PUBLISHED))}")
     source = "the state_dict" if isinstance(weights, Mapping) else str(weights)
+    if name == "raw-pcdarts":
+        if not isinstance(weights, Mapping):
+            weights = read_state(weights, lambda state: sum("cells." in key for key in state))
+        options = sizes_of_weights(weights, source) | options
     network = registry.create(name, **options)
     ours = network.state_dict()
     if not isinstance(weights, Mapping):

@@ -11,16 +11,18 @@ import numpy as np
 import torch
 
 from nas import processes
-from nas.config import Data
+from nas.config import Data, Recipe
 from nas.errors import NasError
 from nas.files import write_text
 from nas.metrics import Evaluation, Trials, evaluate_trials, read_asv_scores, write_protocol, write_scores
 from nas.metrics.evaluation import Corpus
 from nas.metrics.scores import read_own_scores
+from nas.network import Network
 from nas.networks.inference import prepare_for_inference
 from nas.training.engine import start_engine
 from nas.training.inputs import open_inputs
 from nas.training.run import Run
+from nas.training.score import open_published
 from nas.training.scoring import score_partition
 from nas.training.train import load
 from nas.visual.card import gather_card, write_card
@@ -56,8 +58,7 @@ def evaluate_run(
     Raises:
         NasError: bad input; nothing is written then.
     """
-    if partition not in ("train", "dev", "eval"):
-        raise NasError(f"there is no partition {partition!r}; valid are train, dev and eval")
+    require_partition(partition)
     asv = read_asv_scores(asv_scores) if asv_scores else None
     run = Run.open(folder)
     recipe = run.recipe
@@ -68,22 +69,9 @@ def evaluate_run(
     if whole or _is_other(own, data_root, layout):
         changes["subset"] = {}
     recipe = recipe.model_copy(update={"data": own.model_copy(update=changes)})
-    network = load(folder).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    accelerator = start_engine(recipe)
-    inputs = open_inputs(recipe, (partition,), progress)
-    network = accelerator.prepare_model(network, evaluation_mode=True)
-    quick = accelerator.device.type == "cpu" and accelerator.mixed_precision == "no"
-    scorer = prepare_for_inference(network) if quick else network
-    scored = score_partition(scorer, inputs, partition, recipe, accelerator, progress)
-    utterances = [inputs.store.utterances[index] for index in inputs.partitions[partition]]
-    trials = Trials(
-        utterance=np.array([u.utterance for u in utterances]),
-        attack=np.array([u.attack for u in utterances]),
-        label=np.array([u.label for u in utterances]),
-        score=scored.scores,
-        speaker=np.array([u.speaker for u in utterances]),
-    )
-    corpus = Corpus(recipe.data.layout, recipe.data.root and str(Path(recipe.data.root).resolve()), partition)
+    network = load(folder)
+    trials = _score(network, recipe, partition, progress)
+    corpus = _corpus(recipe.data, partition)
     place = _place(run.folder, own, corpus, trials)
     trials = replace(trials, source=str(place / f"{partition}.txt"))
     evaluation = replace(evaluate_trials(trials, asv, bootstrap), corpus=corpus)
@@ -95,8 +83,81 @@ def evaluate_run(
     if partition == "eval":
         card_folder = run.folder if place == OWN_SCORES else run.folder / place
         write_card(card_folder, gather_card(run.folder, evaluation, network))
-    run.log(f"{corpus}: {len(utterances)} trials, EER {evaluation.eer:.2f} %")
+    run.log(f"{corpus}: {len(trials.score)} trials, EER {evaluation.eer:.2f} %")
     return evaluation
+
+
+def evaluate_weights(
+    weights: str | Path,
+    genotype: str | Path | None,
+    data_root: str | None,
+    layout: str = "asvspoof2019_la",
+    partition: str = "eval",
+    asv_scores: str | Path | None = None,
+    bootstrap: int | None = None,
+    progress: bool = True,
+    model: str | None = None,
+    output: str | Path | None = None,
+) -> Evaluation:
+    """Score a partition of a corpus with published weights, without a run.
+
+    Args:
+        weights: the released file.
+        genotype: its genotype, where it is of Raw PC-DARTS, whose sizes are those of the shapes in the file.
+        data_root, layout: the corpus.
+        partition, asv_scores, bootstrap, progress: as of `evaluate_run`.
+        model: of the other networks, the name.
+        output: where the scores are written; nowhere by default.
+
+    Raises:
+        NasError: bad input; nothing is written then.
+    """
+    require_partition(partition)
+    asv = read_asv_scores(asv_scores) if asv_scores else None
+    network, samples = open_published(model, Path(weights), None if genotype is None else Path(genotype))
+    if samples is None:
+        raise NasError(f"{model} hears whole utterances: score their files with `nas score`, then evaluate --scores")
+    recipe = Recipe(data=Data(layout=layout, root=data_root, samples=samples))
+    trials = _score(network, recipe, partition, progress)
+    trials = replace(trials, source=str(output or weights))
+    evaluation = replace(evaluate_trials(trials, asv, bootstrap), corpus=_corpus(recipe.data, partition))
+    if output is not None and processes.is_first():
+        write_scores(Path(output), trials)
+    return evaluation
+
+
+def require_partition(partition: str) -> None:
+    """Refuse a name that no partition has.
+
+    Raises:
+        NasError: with those that there are.
+    """
+    if partition not in ("train", "dev", "eval"):
+        raise NasError(f"there is no partition {partition!r}; valid are train, dev and eval")
+
+
+def _score(network: Network, recipe: Recipe, partition: str, progress: bool) -> Trials:
+    """A partition of the recipe's corpus scored by a network; several processes share it."""
+    accelerator = start_engine(recipe)
+    inputs = open_inputs(recipe, (partition,), progress)
+    # In evaluation mode statistics are given, so that channels last costs no digits, as it does in training.
+    network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network = accelerator.prepare_model(network, evaluation_mode=True)
+    quick = accelerator.device.type == "cpu" and accelerator.mixed_precision == "no"
+    scorer = prepare_for_inference(network) if quick else network
+    scored = score_partition(scorer, inputs, partition, recipe, accelerator, progress)
+    utterances = [inputs.store.utterances[index] for index in inputs.partitions[partition]]
+    return Trials(
+        utterance=np.array([u.utterance for u in utterances]),
+        attack=np.array([u.attack for u in utterances]),
+        label=np.array([u.label for u in utterances]),
+        score=scored.scores,
+        speaker=np.array([u.speaker for u in utterances]),
+    )
+
+
+def _corpus(data: Data, partition: str) -> Corpus:
+    return Corpus(data.layout, data.root and str(Path(data.root).resolve()), partition)
 
 
 OWN_SCORES = Path("scores")

@@ -17,6 +17,7 @@ from nas.data.decode import LONGEST_SECONDS, SAMPLE_RATE, decode
 from nas.data.normalisation import Normalisation, normalise
 from nas.errors import NasError
 from nas.files import require_line_safe, write_text
+from nas.genotype import Genotype
 from nas.metrics import Decision
 from nas.network import Network
 from nas.networks import registry
@@ -29,7 +30,7 @@ from nas.training.train import load
 
 
 def open_network(
-    run: Path | None, model: str | None, weights: Path | None
+    run: Path | None, model: str | None, weights: Path | None, genotype: Path | None = None
 ) -> tuple[Network, int | None, Normalisation]:
     """A network in evaluation mode, of a train run or of published weights; the samples that it sees (None: all of an
     utterance), and what its waveforms are scaled to.
@@ -40,9 +41,26 @@ def open_network(
     if run is not None:
         data = Run.open(run).recipe.data
         return load(run), data.samples, data.normalise
-    assert model is not None
     assert weights is not None
-    return load_published(model, weights), registry.entry(model).samples, "none"
+    return *open_published(model, weights, genotype), "none"
+
+
+def open_published(model: str | None, weights: Path, genotype: Path | None) -> tuple[Network, int | None]:
+    """A network with published weights in evaluation mode, and the samples that it sees.
+
+    Args:
+        model: its name; None for Raw PC-DARTS, whose `genotype` is given.
+
+    Raises:
+        NasError: see `load_published`; a genotype that is missing, not wanted, or not a genotype.
+    """
+    model = model or "raw-pcdarts"
+    if (model == "raw-pcdarts") != (genotype is not None):
+        raise NasError(
+            "weights of raw-pcdarts need --genotype FILE" if genotype is None else f"{model} takes no --genotype"
+        )
+    options = {} if genotype is None else {"genotype": Genotype.load(genotype)}
+    return load_published(model, weights, **options), registry.entry(model).samples
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,17 +84,22 @@ class Heard:
 
 
 def open_scorer(
-    run: Path | None, model: str | None, weights: Path | None, longest_seconds: float | None = None
+    run: Path | None,
+    model: str | None,
+    weights: Path | None,
+    longest_seconds: float | None = None,
+    genotype: Path | None = None,
 ) -> Callable[[Path], Heard]:
     """A function from an audio file to its score: of a train run, or of published weights.
 
     Args:
+        genotype: of weights of Raw PC-DARTS.
         longest_seconds: longest file that is decoded; by default that of the run's recipe, or an hour.
 
     Raises:
         NasError: see `open_network`; from the function, a file that cannot be read or is too short for the network.
     """
-    network, samples, normalisation = open_network(run, model, weights)
+    network, samples, normalisation = open_network(run, model, weights, genotype)
     prepared = prepare_for_inference(network)
     default = LONGEST_SECONDS if run is None else Run.open(run).recipe.data.longest_seconds
     longest = longest_seconds or default

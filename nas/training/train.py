@@ -34,7 +34,7 @@ from nas.training.loop import Loop
 from nas.training.run import Run, holding, read_settings, read_tensors, require_output
 from nas.training.scoring import Scored, Sums, score_partition
 from nas.training.standing import Standing
-from nas.training.weights import freeze, hold_norms, take_weights
+from nas.training.weights import freeze, frontend_entries, hold_norms, take_weights
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def load_frontend(network: Network, recipe: Recipe, genotype: Path | None, front
         network: changed in place.
         recipe: whose `network.learnable` says whether the search trained the front-end.
         genotype: the genotype's file, beside which the front-end lies as STEM.frontend.safetensors.
-        frontend: that file named explicitly.
+        frontend: that file named explicitly; or a published checkpoint, of a search or of a training, that has it.
 
     Raises:
         NasError: the front-end was learnt and its file is missing, or does not fit.
@@ -90,7 +90,7 @@ def load_frontend(network: Network, recipe: Recipe, genotype: Path | None, front
             f" ({frontend.name if frontend else 'STEM.frontend.safetensors'}), or named with --frontend FILE"
         )
     try:
-        network.stem.frontend.load_state_dict(read_tensors(frontend))
+        network.stem.frontend.load_state_dict(frontend_entries(frontend))
     except RuntimeError as error:
         raise NasError(f"{frontend} does not fit the front-end {recipe.searched.frontend!r} of the recipe") from error
     return frontend

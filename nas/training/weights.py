@@ -16,7 +16,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from nas.config import Train as Settings
 from nas.errors import NasError
-from nas.networks.published import fit_entries, listed, read_state, require_entry
+from nas.networks.published import PUBLISHED, fit_entries, listed, read_state, require_entry
+from nas.networks.raw_pcdarts import require_derived
 from nas.training.run import Run, read_tensors
 
 
@@ -53,9 +54,27 @@ def read_weights(source: Path, name: str, ours: Iterable[str]) -> dict[str, Tens
         if Run.open(source).kind != "train":
             raise NasError(f"{source} is a search run; weights to start from come from a train run")
         return read_tensors(source / "checkpoints" / "best.safetensors")
-    known = set(ours)
-    entries, surplus = fit_entries(read_state(source), name, known, source)
+    known, state = set(ours), read_state(source)
+    if name == "raw-pcdarts":
+        require_derived(state, source)
+    entries, surplus = fit_entries(state, name, known, source)
     return {new: value for new, (_, value) in entries.items()} | surplus
+
+
+def frontend_entries(source: Path) -> dict[str, Tensor]:
+    """The first layer's weights, of a file of its own or among those of a network, under published names or ours.
+
+    Raises:
+        NasError: the file cannot be read.
+    """
+    state, rename = read_state(source), PUBLISHED["raw-pcdarts"].rename
+    found = {}
+    for key, value in state.items():
+        # Wrappers of several processes put "module." before every name.
+        _, within, name = rename(key.removeprefix("module.")).rpartition("stem.frontend.")
+        if within:
+            found[name] = value
+    return found or state
 
 
 def take_weights(network: nn.Module, name: str, source: Path, settings: Settings) -> str:
