@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, PlainValidator, Tag, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, PlainValidator, Tag, model_validator
 
 from nas.errors import NasError
 
@@ -31,6 +31,13 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, use_attribute_docstrings=True)
 
 
+def _without_all(subset: Any) -> Any:
+    """A subset in which "all" is said by leaving the partition out."""
+    if subset == "all":
+        return {}
+    return {name: n for name, n in subset.items() if n != "all"} if isinstance(subset, dict) else subset
+
+
 class Data(Section):
     """Which corpus, and how waveforms are cut from it."""
 
@@ -46,9 +53,9 @@ class Data(Section):
     """What a damaged audio file does: stop with the list, or be left out and counted."""
     longest_seconds: Rate = 3_600.0
     """Longest utterance that is decoded; a longer one counts as damaged. At a rate above 48 kHz fewer seconds are."""
-    subset: Positive | dict[Partition, Positive] = {}
+    subset: Annotated[Positive | dict[Partition, Positive], BeforeValidator(_without_all)] = {}
     """Take so many utterances of a partition ({train: 1000, dev: 200}; a number: of train), half of each class, drawn
-    by chance; all of the others."""
+    by chance; all of the others. "all" takes every utterance, of all partitions or of one."""
     subset_seed: Seed = 0
     """Which draw; the seed of the recipe has no part in it, so that runs of several seeds share their utterances."""
     leave_out: list[str] = []

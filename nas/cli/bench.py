@@ -59,7 +59,8 @@ def search(
         for compiled in _listed(compile, "none", "cell", "whole")
         if (how, numbers, compiled) != ("per_edge", "float32", "none")
     ]
-    result = bench_search(variants, channels, cells, samples, batch, repeats, device, memory)
+    typer.echo(f"{len(variants)} variants, {repeats + 1} rounds; with --batch 1 --repeats 1 it is faster", err=True)
+    result = bench_search(variants, channels, cells, samples, batch, repeats, device, memory, progress=True)
     _print(result, json)
 
 

@@ -16,6 +16,7 @@ def recipes(
     """
     from nas.recipe_file import packaged_recipes
 
-    for name, title in packaged_recipes().items():
-        if pattern in name:
-            typer.echo(f"{name:<28}{title}")
+    titles = {name: title for name, title in packaged_recipes().items() if pattern in name}
+    width = max(map(len, titles), default=0) + 2
+    for name, title in titles.items():
+        typer.echo(f"{name:<{width}}{title}")

@@ -42,6 +42,13 @@ def report(
         runs = [Path(what), *map(Path, more or [])]
         typer.echo(f"report: {write_report(runs, output or runs[0] / 'report.html')}")
         return
+    from nas.metrics.published import TABLES
+
+    if what not in TABLES:
+        raise NasError(
+            f"{what!r} is neither a run directory nor a table of the papers ({', '.join(sorted(TABLES))}); "
+            "give the folder that nas search or nas train wrote"
+        )
     _table(what, more or [], corpus, output)
 
 

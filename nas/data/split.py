@@ -112,15 +112,28 @@ def subset(
         raise NasError(f"a subset must have at least one utterance, not {count}")
     if not balanced:
         if count > len(rows):
-            raise NasError(f"a subset of {count} utterances cannot be drawn from {len(rows)}")
+            raise NasError(
+                f"a subset of {count} utterances cannot be drawn from {len(rows)}. Set data.subset to at most "
+                f"{len(rows)}, or data.subset=all to take every utterance"
+            )
         return np.sort(generator.permutation(np.array(rows, dtype=np.int64))[:count])
     chosen: list[int] = []
     for key, wanted in (("bonafide", count // 2), ("spoof", count - count // 2)):
         order = _spread(utterances, [i for i in rows if utterances[i].key == key], generator)
         if wanted > len(order):
-            raise NasError(f"a balanced subset of {count} needs {wanted} {key} utterances; there are {len(order)}")
+            raise NasError(
+                f"a balanced subset of {count} needs {wanted} {key} utterances; there are {len(order)}. Set data.subset "
+                f"to at most {_largest_balanced(utterances, rows)}, or data.subset=all to take every utterance"
+            )
         chosen += order[:wanted]
     return np.sort(np.array(chosen, dtype=np.int64))
+
+
+def _largest_balanced(utterances: Sequence[Utterance], rows: Iterable[int]) -> int:
+    """The largest count of which half is bona fide and half spoof (one spoof more if odd)."""
+    keys = [utterances[i].key for i in rows]
+    bonafide, spoof = (keys.count(key) for key in ("bonafide", "spoof"))
+    return 2 * bonafide + 1 if spoof > bonafide else 2 * spoof
 
 
 def leave_one_attack_out(utterances: Sequence[Utterance], attack: str, held_out: str = "eval") -> Halves:

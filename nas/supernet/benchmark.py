@@ -20,6 +20,7 @@ from torch import Tensor
 from nas.bilevel import architecture_step, weight_step
 from nas.cells.skeleton import Skeleton
 from nas.config import SearchedNetwork
+from nas.progress import progress_bar
 from nas.space import get_space
 from nas.supernet.architecture import Architecture
 from nas.supernet.folded import FoldedCell
@@ -58,6 +59,7 @@ def bench_search(
     device: str = "cpu",
     memory: bool = True,
     clock: Clock = "wall",
+    progress: bool = False,
     **network: Any,
 ) -> dict[str, Any]:
     """Median seconds of a forward, a weight step, an architecture step and both, of each variant.
@@ -74,6 +76,7 @@ def bench_search(
             less what it held before the step).
         clock: "wall", or "process": processor seconds of this process, for a machine that others use at the same time
             (with one thread; threads that wait for each other count too).
+        progress: whether to show a progress bar.
         network: other arguments of `Supernet`.
 
     Returns:
@@ -81,7 +84,8 @@ def bench_search(
     """
     made = [_Bench(v, channels, cells, samples, batch, device, network, clock) for v in variants]
     times: list[list[tuple[float, float, float]]] = [[] for _ in made]
-    for repeat in range(repeats + 1):
+    rounds = progress_bar(range(repeats + 1), desc="rounds", unit="round", show=progress)
+    for repeat in rounds:
         for bench, found in zip(made, times, strict=True):
             measured = bench.forward(), bench.weights(), bench.architecture()
             if repeat:

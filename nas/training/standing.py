@@ -70,7 +70,9 @@ def resume_from(snapshot: Snapshot, run: Run) -> Standing:
     if count != processes.count() and standing.epoch <= epochs:
         raise NasError(f"{run.folder} is a run of {count} processes and cannot go on with {processes.count()}")
     run.continue_history(history)
-    if standing != Standing():
+    if standing.epoch > epochs:
+        run.log(f"all {epochs} epochs are done already; nothing is trained")
+    elif standing != Standing():
         run.log(f"going on at epoch {standing.epoch}, after {standing.step} steps")
     return standing
 

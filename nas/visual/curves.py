@@ -58,7 +58,8 @@ def draw_curves(histories: Mapping[str, History]) -> Figure:
                     label=plain(run) if several else part,
                 )
                 if name == "dev_eer":
-                    best = int(values.argmin())
+                    losses = column(history, "dev_loss")[1]  # of equal EERs a run takes the one of lower loss
+                    best = int(np.lexsort((losses, values))[0] if len(losses) == len(values) else values.argmin())
                     axes.plot(epochs[best], values[best], "o", color=INK, markersize=6)
                     if not several:
                         axes.set_title(

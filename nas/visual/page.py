@@ -144,7 +144,7 @@ def trials(title: str, rows: Sequence[tuple[str, str, str, str, NDArray[np.float
         body += "<tr>" + "".join(map(_cell, (utterance, attack, score, verdict))) + f"<td>{heard}</td></tr>"
     head = "".join(f'<th scope="col">{name}</th>' for name in ("utterance", "attack", "score", "decision", "listen"))
     return (
-        f'<div class="wide" tabindex="0" role="region" aria-label="{escape(title)}"><table>'
+        f'<div class="wide trials" tabindex="0" role="region" aria-label="{escape(title)}"><table>'
         f"<caption>{escape(title)}</caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
     )
 
@@ -162,6 +162,7 @@ header{padding:2rem 0 .5rem;border-bottom:3px solid var(--ink)}
 h1{margin:0;font-size:1.9rem;line-height:1.2;overflow-wrap:anywhere}h2{margin:2.5rem 0 .75rem;font-size:1.4rem}
 h3{margin:1.75rem 0 .5rem;font-size:1.1rem}
 header p,figcaption,caption,.quiet{color:var(--muted)}
+header p,p,li,figcaption,caption,summary,td{overflow-wrap:anywhere}td{min-width:4rem}
 a{color:var(--link)}a:focus-visible,button:focus-visible,input:focus-visible,summary:focus-visible,.wide:focus-visible
 {outline:3px solid #d55e00;outline-offset:2px}
 .skip{position:absolute;left:-999rem}.skip:focus{left:1rem;top:1rem;background:#fff;padding:.5rem}
@@ -184,6 +185,9 @@ summary{cursor:pointer;padding:.4rem 0}
 button{font:inherit;padding:.4rem 1.1rem;border:2px solid var(--ink);border-radius:.5rem;
 background:#fff;color:var(--ink)}
 output{font-weight:700;min-width:6rem}audio{width:15rem;max-width:60vw;height:2.2rem}
+@media(max-width:40rem){.trials tr{display:block;padding:.4rem 0;border-bottom:1px solid var(--rule)}
+.trials thead{display:none}.trials td{display:inline-block;min-width:0;border:0;padding:.1rem .8rem .1rem 0}
+.trials td:last-child{display:block}.trials audio{width:100%;max-width:100%}}
 .remark{border-left:4px solid #d55e00;background:var(--panel);padding:.5rem 1rem}
 @media print{nav,.controls,audio,.skip{display:none}section{break-inside:avoid-page}body{font-size:11pt}}
 """
