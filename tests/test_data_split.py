@@ -156,3 +156,12 @@ def test_leaving_one_attack_out() -> None:
     assert {(rows[i].partition, rows[i].attack) for i in testing} == {("eval", "-"), ("eval", "A1")}
     with pytest.raises(NasError, match="leaving A7 out: 'eval' with A7 has no spoof"):
         leave_one_attack_out(rows, "A7")
+
+
+def test_the_largest_balanced_subset_is_named_and_can_be_drawn() -> None:
+    utterances = [Utterance(Path(f"b{i}.flac"), f"b{i}", f"s{i}", "-", "bonafide", "train") for i in range(3)]
+    utterances += [Utterance(Path(f"s{i}.flac"), f"s{i}", f"s{i}", "A01", "spoof", "train") for i in range(5)]
+    for rows, largest in ((utterances, 7), (utterances[:6], 6), (utterances[:4], 2)):
+        with pytest.raises(NasError, match=f"Set data.subset to at most {largest}, or data.subset=all"):
+            subset(rows, largest + 1, seed=0)
+        assert len(subset(rows, largest, seed=0)) == largest

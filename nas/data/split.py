@@ -120,10 +120,12 @@ def subset(
     chosen: list[int] = []
     for key, wanted in (("bonafide", count // 2), ("spoof", count - count // 2)):
         order = _spread(utterances, [i for i in rows if utterances[i].key == key], generator)
+        if wanted and not order:
+            raise NasError(f"a balanced subset of {count} needs {wanted} {key} utterances; there are none")
         if wanted > len(order):
             raise NasError(
-                f"a balanced subset of {count} needs {wanted} {key} utterances; there are {len(order)}. Set data.subset "
-                f"to at most {_largest_balanced(utterances, rows)}, or data.subset=all to take every utterance"
+                f"a balanced subset of {count} needs {wanted} {key} utterances; there are {len(order)}. "
+                f"Set data.subset to at most {_largest_balanced(utterances, rows)}, or data.subset=all to take every utterance"
             )
         chosen += order[:wanted]
     return np.sort(np.array(chosen, dtype=np.int64))
