@@ -125,7 +125,8 @@ def subset(
         if wanted > len(order):
             raise NasError(
                 f"a balanced subset of {count} needs {wanted} {key} utterances; there are {len(order)}. "
-                f"Set data.subset to at most {_largest_balanced(utterances, rows)}, or data.subset=all to take every utterance"
+                f"Set data.subset to at most {_largest_balanced(utterances, rows)}, or "
+                "data.subset=all to take every utterance"
             )
         chosen += order[:wanted]
     return np.sort(np.array(chosen, dtype=np.int64))
