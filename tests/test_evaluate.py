@@ -1,4 +1,4 @@
-"""Where the results of a run lie: one for each corpus and partition."""
+"""Where the results of a run lie: one for each corpus and partition; searches whose history is damaged."""
 
 from __future__ import annotations
 
@@ -7,9 +7,13 @@ from pathlib import Path
 import pytest
 
 from nas.config import Data
+from nas.errors import NasError
 from nas.metrics import Trials, write_scores
 from nas.metrics.evaluation import Corpus
+from nas.recipe_file import load_recipe
 from nas.training.evaluate import OWN_SCORES, _is_other, _place
+from nas.training.run import Run
+from nas.tuning.spending import Spending, compare_searches
 
 
 def trials(*names: str) -> Trials:
@@ -48,3 +52,21 @@ def test_the_corpus_of_the_demo_has_no_folder(tmp_path: Path, root: str | None) 
     own = Data(layout="embedded")
     assert (place(tmp_path, own, root, "embedded" if root is None else "manifest", "a") == OWN_SCORES) == (root is None)
     assert _is_other(own, root, None) == (root is not None)
+
+
+@pytest.mark.parametrize(
+    ("history", "said"),
+    [
+        ("epoch,dev_eer\n1,50.0\n2,50.0\n3\n4,25.0\n", r"line 4: 1 values, where the header names 2"),
+        ("epoch,dev_eer\n1,50.0\n2,x\n3,x\n", "is damaged: no numbers"),
+        ("epoch,dev_eer\n1,50.0\n", "has no genotype that the search could have taken"),
+        ("epoch,seconds\n1,1\n2,1\n3,1\n", "is damaged: no numbers"),
+        ("", "is damaged: no numbers"),
+    ],
+)
+def test_a_damaged_history_is_one_sentence(tmp_path: Path, history: str, said: str) -> None:
+    Run.create(tmp_path / "search", "search", load_recipe("raw_pcdarts/toy"))
+    Spending("pcdarts", 3.0).write(tmp_path / "search")
+    (tmp_path / "search" / "history.csv").write_text(history)
+    with pytest.raises(NasError, match=said):
+        compare_searches({"search": tmp_path / "search"})
