@@ -22,6 +22,8 @@ from nas.words import is_number, shortened
 SAMPLE = 200
 """Lines by which the form of a file is told."""
 
+_COMMENTS = ("#", "%", "//")
+
 DELIMITERS = (",", ";", "\t", "|")
 
 
@@ -86,7 +88,13 @@ SCORES = (
     form("ASV-style", "SPEAKER UTTERANCE SCORE"),
     form("with a prediction", "UTTERANCE SCORE PREDICTION"),
     form("with a prediction", "UTTERANCE PREDICTION SCORE"),
+    form("score first", "SCORE UTTERANCE"),
     form("log of the NII baselines", "OUTPUT UTTERANCE PREDICTION SCORE"),
+    form(
+        "two scores",
+        "UTTERANCE LOGIT SCORE",
+        "there are two numbers on each line; keep the one that is higher for bona fide speech (UTTERANCE SCORE)",
+    ),
     form("ASV", str(ASV_LINES), "this is an ASV score file (SOURCE KEY SCORE), not one of countermeasure scores"),
     form(
         "Kaldi",
@@ -121,7 +129,7 @@ def _key_weight(word: str) -> float:
 
 
 def _name_weight(word: str) -> float:
-    if word.lower() in UNTOLD_ATTACKS or word[-1] in ",;" or (is_number(word) and not word.isdigit()):
+    if word.lower() in UNTOLD_ATTACKS or word[-1] == "," or ";" in word or (is_number(word) and not word.isdigit()):
         return 0.0
     return 0.25 if key_of(word) or is_key_number(word) else 1.0
 
@@ -130,6 +138,7 @@ _WEIGHTS: Mapping[str, Callable[[str], float]] = {
     "KEY": _key_weight,
     "PREDICTION": _key_weight,
     "SCORE": lambda word: float(is_number(word)),
+    "LOGIT": lambda word: 0.2 * is_number(word),
     "ASV_KEY": lambda word: _ASV_KEYS.get(word.lower(), 0.0),
     "SUBSET": lambda word: 2.0 * (partition_of(word) is not None or word.lower() in _SUBSETS),
     "OUTPUT": lambda word: 2.0 * (word == "Output"),
@@ -206,7 +215,7 @@ def read_columns(path: str | Path, kind: FileKind, known: Container[str] = ()) -
     """
     lines = read_lines(path, kind.name)
     sample = list(islice(lines, SAMPLE))
-    plain = [row for row in sample if not row[1].startswith("#")] or sample
+    plain = [row for row in sample if not row[1].startswith(_COMMENTS)] or sample
     if kind.header and (found := _with_header(path, kind, sample, lines)):
         return found
     ranked = sorted(
@@ -223,11 +232,13 @@ def read_columns(path: str | Path, kind: FileKind, known: Container[str] = ()) -
     if not weight:
         if kind is SCORE_FILE and (log := _log_lines(path)):
             return log
-        cells = split(plain[0][1], None)
-        same = [candidate for candidate in kind.forms if len(candidate.columns) == len(cells) and not candidate.refusal]
-        if not same:
-            raise NasError(f"{path}, line {plain[0][0]}: {kind.expected}, not {len(cells)}")
-        best, delimiter = same[0], None
+        # The form by the number of columns alone: reading its lines says what is wrong with them.
+        readable = {len(candidate.columns): candidate for candidate in reversed(kind.forms) if not candidate.refusal}
+        widths = {sign: len(split(plain[0][1], sign)) for sign in (None, ";", "|", "\t", ",")}
+        delimiter = next((sign for sign, width in widths.items() if width in readable), None)
+        if widths[delimiter] not in readable:
+            raise NasError(f"{path}, line {plain[0][0]}: {kind.expected}, not {widths[None]}")
+        best = readable[widths[delimiter]]
     if best.refusal:
         raise NasError(f"{path}, line {plain[0][0]}: {best.refusal}")
     found = ColumnFile(best, iter(()))
@@ -265,8 +276,11 @@ def _rank(line: Form, rows: list[list[str]], known: Container[str]) -> tuple[flo
         return 0.0, 0, False
     place = line.place("UTTERANCE")
     names = [] if place is None else [utterance_name(cells[place]) for cells in rows if len(cells) > place]
+    weights = [fit(line, cells) for cells in rows]
+    if "PREDICTION" in line.columns and not all(weights):
+        return 0.0, 0, False  # A column of predictions holds nothing else.
     return (
-        sum(fit(line, cells) for cells in rows),
+        sum(weights),
         sum(name in known for name in names),
         len(set(names)) == len(names),
     )
@@ -304,7 +318,7 @@ def _with_header(
 ) -> ColumnFile | None:
     """A file whose first line names its columns; None where it does not."""
     number, text = sample[0]
-    text = text.lstrip("# ")
+    text = text.lstrip("#% ")
     delimiter = delimiter_of(text)
     titles = split(text, delimiter)
     lower = [title.lower() for title in titles]
@@ -348,7 +362,7 @@ def _rows(
     count, comments = len(table.form.columns), []
     for number, line in lines:
         cells = split(line, delimiter)
-        if line[0] == "#" and not fit(table.form, cells):
+        if line.startswith(_COMMENTS) and not fit(table.form, cells):
             comments.append(str(number))
             continue
         if len(cells) != count:

@@ -141,6 +141,8 @@ def test_comments_are_left_out_and_said(tmp_path: Path) -> None:
     assert [remark for remark in result.remarks if "comments were left out (line 1 and 1 more)" in remark]
     header = evaluated(tmp_path, "# utterance,score\n" + lines_of(TWO, ","), lines_of(FIVE))
     assert (header.eer, header.remarks) == (pytest.approx(EER), ())
+    for sign in ("%", "//", "#"):
+        assert evaluated(tmp_path, f"{sign} exported\n" + lines_of(TWO), lines_of(FIVE)).eer == pytest.approx(EER)
     named = evaluated(tmp_path, "#1 - bonafide 3\n" + lines_of(SCORES[0]))
     assert named.n_bonafide == BONAFIDE + 1
 

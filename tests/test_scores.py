@@ -163,6 +163,8 @@ MALFORMED = {
     "missing trial": ("u1 1\nu2 0\nu3 1\n", PROTOCOL, "trials without a score: 1 of 4 .u4."),
     "a prediction and no key": ("u1 bonafide 1\nu2 spoof 0\n", None, "a prediction is not the key.*name the protocol"),
     "numbers as predictions": ("u1 1.5 1\nu2 0.5 0\n", None, "a prediction is not the key.*name the protocol"),
+    "two logits": ("u1 -1.5 1.5\nu2 1 -1\n", PROTOCOL, "line 1: there are two numbers on each line"),
+    "decimal commas between semicolons": ("u1;1,5\nu2;0,5\n", PROTOCOL, "line 1.*'1,5'.*decimal point"),
     "classes and scores": ("bonafide 1.5\nspoof -0.2\nspoof 0.1\n", None, "line 1: this file names no utterances"),
     "scores and classes": ("1.5 1\n-0.2 0\n", None, "line 1: this file names no utterances"),
     "Kaldi the other way": ("target 1.5\nnontarget -0.2\n", None, "line 1: this file names no utterances"),
