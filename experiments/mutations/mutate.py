@@ -91,7 +91,7 @@ def _places(values: Any) -> list[tuple[Any, Any]]:
 def _structured(content: bytes, chance: random.Random, structure: str) -> bytes:
     try:
         values = json.loads(content) if structure == "json" else yaml.safe_load(content)
-    except (ValueError, yaml.YAMLError, RecursionError, OverflowError):
+    except (ValueError, yaml.YAMLError, RecursionError, OverflowError, LookupError, AttributeError):
         return _word(content, chance)
     if not isinstance(values, dict | list) or len(content) > 100_000:
         return _word(content, chance)
