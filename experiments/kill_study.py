@@ -122,7 +122,9 @@ def _live(command: list[str], run: Path, taken_up: bool, wait: float | None = No
     target = [str(run)] if command == ["resume"] else ["--output", str(run)]
     started = time.monotonic()
     # Forked, so that a life is not for the most part the importing of libraries.
-    process = multiprocessing.get_context("fork").Process(target=_nas, args=([*command, *target, "--quiet"], errors))
+    process = multiprocessing.get_context("fork").Process(
+        target=command_line, args=([*command, *target, "--quiet"], errors)
+    )
     process.start()
     while taken_up and process.is_alive() and (log.stat().st_size if log.exists() else 0) <= said:
         time.sleep(0.01)
@@ -138,8 +140,8 @@ def _live(command: list[str], run: Path, taken_up: bool, wait: float | None = No
     return begun if wait is None else time.monotonic() - started
 
 
-def _nas(arguments: list[str], errors: Path) -> None:
-    """The command line."""
+def command_line(arguments: list[str], errors: Path) -> None:
+    """`nas ARGUMENTS` in this process; what it says as errors goes to a file."""
     with open(os.devnull, "w") as nowhere, open(errors, "w", encoding="utf-8", buffering=1) as stream:
         sys.argv, sys.stdout, sys.stderr = ["nas", *arguments], nowhere, stream
         cli.main()

@@ -12,15 +12,20 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import numpy as np
 import pytest
+import soundfile
+import torch
+from safetensors.torch import save_file
 
 import nas
 from experiments.kill_study import differences
-from nas import folder_lock
+from nas import cli, folder_lock
 from nas.errors import NasError
 from nas.folder_lock import require_idle, working_on
 from nas.training import loop
-from nas.training.run import FORMAT, Run, read_history
+from nas.training.checkpoint import read_checkpoint, write_checkpoint
+from nas.training.run import FORMAT, Run, read_history, read_tensors
 
 SMALL = ["data.samples=300", "engine.pictures=0", "train.epochs=1", "search.epochs=2", "search.batch_size=16"]
 CELL = [["skip_connect", 0], ["std_conv_3", 1]] * 4
@@ -181,3 +186,173 @@ def test_an_output_that_is_not_text_is_refused_before_anything_is_read(tmp_path:
         with pytest.raises(NasError, match="is not UTF-8 text"):
             attempt()
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture(scope="module")
+def stopped(whole: Path, genotype: Path) -> Path:
+    """A training on a corpus of files, stopped when its first epoch was trained; beside it the same run to its end."""
+    home = genotype.parent / "here"
+    chance = np.random.default_rng(0)
+    (home / "corpus").mkdir(parents=True)
+    lines = ["path,key,attack,speaker,partition"]
+    for number in range(40):
+        key, partition = ("bonafide", "spoof")[number % 2], ("train", "dev", "eval")[min(number // 16, 2)]
+        soundfile.write(home / "corpus" / f"{number}.wav", 0.05 * chance.standard_normal(400), 16_000)
+        lines.append(f"{number}.wav,{key},{'-' if key == 'bonafide' else 'A01'},s{number % 4},{partition}")
+    (home / "corpus" / "manifest.csv").write_text("\n".join(lines) + "\n")
+    given = ["data.layout=manifest", f"data.root={home / 'corpus' / 'manifest.csv'}", "data.subset={}"]
+    recipe = nas.load_recipe("raw_pcdarts/toy", [*SMALL, *given, "train.epochs=3"])
+    nas.train(recipe, genotype, home / "whole", progress=False)
+    with mock.patch.object(loop.Loop, "score_development", side_effect=Killed), pytest.raises(Killed):
+        nas.train(recipe, genotype, home / "run", progress=False)
+    return home
+
+
+@pytest.mark.parametrize("way", ["--data-root", "recipe.yaml"])
+def test_a_run_goes_on_where_its_corpus_has_moved(way: str, stopped: Path, tmp_path: Path) -> None:
+    there = Path(shutil.copytree(stopped, tmp_path / "there"))
+    moved = str(tmp_path / "audio" / "manifest.csv")
+    shutil.move(there / "corpus", tmp_path / "audio")
+    recipe = there / "run" / "recipe.yaml"
+    recipe.write_text(recipe.read_text().replace(str(stopped / "corpus"), str(there / "corpus")))
+    with pytest.raises(NasError, match=r"there is no corpus at .*nas resume .*/there/run --data-root DIR"):
+        nas.resume(there / "run", progress=False)
+    if way == "recipe.yaml":
+        recipe.write_text(recipe.read_text().replace(str(there / "corpus" / "manifest.csv"), moved))
+    nas.resume(there / "run", progress=False, data_root=moved if way == "--data-root" else None)
+    assert Run.open(there / "run").recipe.data.root == moved
+    nas.evaluate(there / "run", progress=False)
+    assert differences(stopped / "whole", there / "run") == []
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ("audio", "other waveforms"),
+        ("names", "other utterances"),
+        ("fewer", "16 training and 16 development utterances then, 14 training"),
+    ],
+)
+def test_another_corpus_is_refused(change: str, words: str, stopped: Path, tmp_path: Path) -> None:
+    there = Path(shutil.copytree(stopped, tmp_path / "there"))
+    manifest = there / "corpus" / "manifest.csv"
+    if change == "audio":
+        soundfile.write(there / "corpus" / "3.wav", np.zeros(400), 16_000)
+    elif change == "names":
+        manifest.write_text(manifest.read_text().replace("s3", "s7"))
+    else:
+        lines = manifest.read_text().splitlines()
+        manifest.write_text("\n".join([lines[0], *lines[3:]]) + "\n")
+    with pytest.raises(NasError, match=rf"not the one that .*run began on: .*{words}"):
+        nas.resume(there / "run", progress=False, data_root=str(manifest))
+    assert str(there) not in (there / "run" / "recipe.yaml").read_text()
+
+
+def test_a_finished_run_says_so_and_is_left_as_it_was(
+    whole: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for kind in ("search", "finetune"):
+        run = Path(shutil.copytree(whole / kind, tmp_path / kind))
+        before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+        with caplog.at_level("INFO", "nas"):
+            nas.resume(run, progress=False)
+        assert f"{run} is finished" in caplog.text
+        assert "going on" not in caplog.text
+        assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
+
+
+MOMENT = "optimizer/network/3/exp_avg"
+
+
+def group(key: str, value: Any) -> Any:
+    return lambda tensors, state: state["optimizers"]["network"][0].__setitem__(key, value)
+
+
+def plan(key: str, value: Any) -> Any:
+    return lambda tensors, state: state["schedules"]["learning_rate"].__setitem__(key, value)
+
+
+def place(key: str, value: Any) -> Any:
+    return lambda tensors, state: state["values"].__setitem__(key, value)
+
+
+def tensor(name: str, apply: Any) -> Any:
+    return lambda tensors, state: tensors.__setitem__(name, apply(tensors[name]))
+
+
+def without(name: str, listed: bool) -> Any:
+    def change(tensors: Any, state: Any) -> None:
+        del tensors[name]
+        if not listed:
+            state["tensors"].remove(name)
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (without(MOMENT, listed=True), "lacks optimizer/network/3/exp_avg"),
+        (without(MOMENT, listed=False), "optimizer/network/3 lacks exp_avg"),
+        (tensor(MOMENT, lambda t: t[..., :-1]), "exp_avg has shape"),
+        (tensor(MOMENT, lambda t: t.double()), "exp_avg is of type float64, and should be float32"),
+        (tensor(MOMENT, lambda t: t * float("nan")), "exp_avg has values that are not finite"),
+        (tensor(f"{MOMENT}_sq", lambda t: t - 1), "exp_avg_sq has negative values"),
+        (tensor("optimizer/network/3/step", lambda t: -t), "step is -"),
+        (tensor("module/network/head.fc.weight", lambda t: t.bool()), "is of type bool"),
+        (tensor("module/network/head.fc.weight", lambda t: t * float("inf")), "not finite"),
+        (tensor("random/torch", lambda t: t[:-1]), ""),
+        (tensor("random/torch", lambda t: t.float()), ""),
+        (group("lr", 0.5), "the learning rate is 0.5, and"),
+        (group("weight_decay", 7.0), "weight_decay of the optimiser network is 7.0"),
+        (group("betas", [0.1, 0.2]), "betas of the optimiser"),
+        (plan("eta_min", 3.0), "eta_min of the schedule"),
+        (plan("last_epoch", 2), "stands at step 2"),
+        (place("epoch", 0), "not one of this version"),
+        (place("epoch", 3), "not one of this version"),
+        (place("step", 10_000), "an epoch has no step 10000"),
+        (place("totals", [0.0, float("nan"), 0.0, 0.0]), "not one of this version"),
+        (place("best", {"rank": [0.0, 0.0], "epoch": 9, "eer": 0.0}), "not one of this version"),
+    ],
+)
+def test_what_a_run_cannot_have_written_is_refused(change: Any, words: str, stopped: Path, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(stopped / "run", tmp_path / "run"))
+    found = read_checkpoint(run / "checkpoints")
+    assert found is not None
+    change(*found)
+    write_checkpoint(run / "checkpoints", *found)
+    with pytest.raises(NasError, match=rf"checkpoint .*{words}"):
+        nas.resume(run, progress=False)
+
+
+@pytest.mark.parametrize("kind", [torch.bool, torch.int32, torch.float64, torch.float16])
+def test_weights_of_another_type_are_refused(kind: torch.dtype, whole: Path, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(whole / "train", tmp_path / "run"))
+    best = run / "checkpoints" / "best.safetensors"
+    save_file({name: value.to(kind) for name, value in read_tensors(best).items()}, best)
+    with pytest.raises(NasError, match=r"best\.safetensors does not hold the weights .* is of type"):
+        nas.load(run)
+    recipe = nas.load_recipe("raw_pcdarts/toy", SMALL)
+    if kind in (torch.bool, torch.int32):
+        with pytest.raises(NasError, match="of type"):
+            nas.finetune(recipe, run, tmp_path / "finetune", progress=False)
+
+
+def test_metrics_that_cannot_be_kept_are_told(
+    whole: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    run = Path(shutil.copytree(whole / "train", tmp_path / "run"))
+    full = NasError("cannot write run/scores/eval.txt: Read-only file system")
+    with mock.patch("nas.training.evaluate.write_scores", side_effect=full):
+        monkeypatch.setattr(sys, "argv", ["nas", "evaluate", str(run), "-q"])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+    said = capfd.readouterr().out
+    assert not ended.value.code
+    assert "EER" in said
+    assert "scores:" not in said
+    assert "Read-only file system; the metrics are not kept" in caplog.text

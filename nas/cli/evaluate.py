@@ -89,7 +89,8 @@ def evaluate(
         from nas.training.evaluate import evaluate_run
 
         evaluation = evaluate_run(run, partition, asv_scores, data_root, bootstrap or None, not quiet, whole, layout)
-        typer.echo(f"scores: {printable(str(run / evaluation.source))}")
+        if evaluation.source:
+            typer.echo(f"scores: {printable(str(run / evaluation.source))}")
     elif scores is not None:
         from nas.metrics import evaluate_scores
 

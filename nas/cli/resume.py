@@ -12,6 +12,9 @@ from nas.cli.options import Quiet, show_log
 
 def resume(
     run: Annotated[Path, typer.Argument(help="Run directory of a search or a training that was stopped.")],
+    data_root: Annotated[
+        str | None, typer.Option(help="Corpus of the run, where it has moved; it must be the same.", metavar="DIR")
+    ] = None,
     quiet: Quiet = False,
 ) -> None:
     """Go on with a run that was stopped: by Ctrl-C, by a cluster, by a power cut.
@@ -24,6 +27,6 @@ def resume(
     from nas.commands import after_search, after_training
 
     show_log()
-    result = nas.resume(run, progress=not quiet)
+    result = nas.resume(run, progress=not quiet, data_root=data_root)
     typer.echo(f"finished: epoch {result.epoch} is the best, dev EER {result.eer:.2f} %: {result.folder}")
     typer.echo((after_training if isinstance(result, nas.TrainResult) else after_search)(result.folder))

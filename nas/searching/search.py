@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -43,13 +44,26 @@ def search(recipe: Recipe, output: str | Path, progress: bool = True, storage: s
     return search_bilevel(recipe, output, progress, on_epoch=_spending(recipe, Path(output)))
 
 
-def resume(folder: str | Path, progress: bool = True) -> SearchResult | TrainResult:
+def resume(folder: str | Path, progress: bool = True, data_root: str | None = None) -> SearchResult | TrainResult:
     """Go on with a search or a training from where it was stopped; a finished run is returned as it ended.
+
+    Args:
+        folder: the run directory.
+        progress: whether to show progress bars.
+        data_root: where the corpus is now, if it has moved; it must be the same one.
 
     Raises:
         NasError: not a run directory, a changed recipe, damaged checkpoints, or a corpus that is not as it was.
     """
     run = Run.open(folder)
+    if data_root is not None:
+        run.recipe = run.recipe.model_copy(update={"data": run.recipe.data.model_copy(update={"root": data_root})})
+    root = run.recipe.data.root
+    if root is not None and not Path(root).exists():
+        raise NasError(
+            f"there is no corpus at {root}, the data.root of {folder}; where it has moved: "
+            f"nas resume {shlex.quote(str(folder))} --data-root DIR"
+        )
     if run.kind == "train":
         return resume_train(run, progress)
     if not issubclass(STRATEGIES[run.recipe.search.strategy], BlackBox):

@@ -193,7 +193,9 @@ class _Search(Loop):
         """Run all epochs that are left."""
         best = self.run_epochs()
         genotype = Genotype.load(self.run.folder / "genotype.json")
-        self.run.log(f"genotype of epoch {best['epoch']}: {genotype}")
+        if not self.finished:
+            self.run.log(f"genotype of epoch {best['epoch']}: {genotype}")
+            self.save_finished(best)
         return SearchResult(genotype, best["epoch"], best["eer"], self.run.folder)
 
     def candidate(self, epoch: int) -> bool:

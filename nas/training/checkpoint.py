@@ -23,12 +23,20 @@ import numpy as np
 import torch
 from safetensors.torch import save as to_safetensors
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import LRScheduler
 
 from nas import processes
 from nas.errors import NasError
 from nas.files import write_bytes
 from nas.tensor_files import read_safetensors
 from nas.text_files import parse_json
+from nas.training.plausible import (
+    Implausible,
+    require_groups,
+    require_moments,
+    require_schedule,
+    require_weights,
+)
 
 CURRENT, PREVIOUS, NEXT = "resume.safetensors", "resume.previous.safetensors", "resume.next.safetensors"
 
@@ -67,38 +75,67 @@ class Snapshot:
             state["schedules"][name] = schedule.state_dict()
         state["random"] = _plain_random_state()
         tensors |= {f"random/{name}": tensor for name, tensor in _tensor_random_state().items()}
+        state["tensors"] = sorted(tensors)
         write_checkpoint(self.folder, tensors, state)
 
-    def restore(self) -> dict[str, Any] | None:
-        """Bring everything back to the last good checkpoint and return its values; None where there is none.
+    def read(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+        """Tensors and state of the last good checkpoint, for `restore`; None where there is none.
 
         Raises:
-            NasError: checkpoints are there, but none of them is whole or fits.
+            NasError: checkpoints are there, but none of them is whole.
         """
-        found = read_checkpoint(self.folder)
-        if found is None:
-            return None
-        tensors, state = found
+        return read_checkpoint(self.folder)
+
+    def restore(self, tensors: Mapping[str, Tensor], state: Mapping[str, Any], moments: bool = True) -> None:
+        """Bring everything back to a checkpoint.
+
+        Args:
+            tensors, state: of `read`.
+            moments: whether the optimisers' too, which a run that has ended does not need.
+
+        Raises:
+            NasError: it does not fit.
+        """
         try:
+            if lacking := sorted(set(state["tensors"]) - set(tensors)) if moments else []:
+                raise Implausible(f"it lacks {lacking[0]}")
             for name, module in self.modules.items():
-                module.load_state_dict(_below(tensors, f"module/{name}/"))
+                weights = _below(tensors, f"module/{name}/")
+                require_weights(weights, module.state_dict())
+                module.load_state_dict(weights)
             for name, optimizer in self.optimizers.items():
-                moments: dict[int, dict[str, Tensor]] = {}
-                for key, tensor in _below(tensors, f"optimizer/{name}/").items():
-                    index, _, moment = key.partition("/")
-                    moments.setdefault(int(index), {})[moment] = tensor
-                groups = state["optimizers"][name]
-                require_like(groups, optimizer.state_dict()["param_groups"])
-                optimizer.load_state_dict({"state": moments, "param_groups": groups})
+                self._restore_optimizer(name, optimizer, tensors, state["optimizers"][name], moments)
             for name, schedule in self.schedules.items():
                 # A schedule takes whatever attributes it is given, so it is given none but its own.
-                require_like(state["schedules"][name], schedule.state_dict())
-                schedule.load_state_dict(state["schedules"][name])
+                found, own = state["schedules"][name], dict(schedule.state_dict())
+                require_like(found, own)
+                schedule.load_state_dict(found)
+                if isinstance(schedule, LRScheduler):
+                    # It warns where it has seen no step of its optimiser; those before the stop it has not seen.
+                    setattr(schedule.optimizer, "_opt_called", True)  # noqa: B010 (no attribute of its class)
+                    require_schedule(schedule, found, own, [group["lr"] for group in schedule.optimizer.param_groups])
             _restore_random_state(state["random"], _below(tensors, "random/"))
-            values: dict[str, Any] = state["values"]
+        except Implausible as error:
+            raise NasError(f"{self.folder}: the checkpoint does not fit the recipe of this run: {error}") from error
         except (RuntimeError, LookupError, ValueError, TypeError, AttributeError, OverflowError) as error:
             raise NasError(f"{self.folder}: the checkpoint does not fit the recipe of this run") from error
-        return values
+
+    def _restore_optimizer(
+        self, name: str, optimizer: Any, tensors: Mapping[str, Tensor], groups: Any, moments: bool
+    ) -> None:
+        found: dict[int, dict[str, Tensor]] = {}
+        for key, tensor in _below(tensors, f"optimizer/{name}/").items() if moments else ():
+            index, _, moment = key.partition("/")
+            found.setdefault(int(index), {})[moment] = tensor
+        own = optimizer.state_dict()["param_groups"]
+        require_like(groups, own)
+        require_groups(name, groups, own)
+        require_moments(name, found, [parameter for group in optimizer.param_groups for parameter in group["params"]])
+        rates = [(group["lr"], ours["lr"]) for group, ours in zip(groups, own, strict=True)]
+        scheduled = any(isinstance(schedule, LRScheduler) for schedule in self.schedules.values())
+        if not scheduled and any(rate != ours for rate, ours in rates):
+            raise Implausible(f"the learning rate of the optimiser {name} is {rates[0][0]!r}, not the recipe's")
+        optimizer.load_state_dict({"state": found, "param_groups": groups})
 
 
 def write_checkpoint(folder: Path, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -42,7 +43,8 @@ def evaluate_run(
     its result card (card.md, card.json) for "eval". Several processes share the scoring.
 
     There is one result for each corpus and partition, and it names its corpus: that of another corpus than the run's
-    own, card and all, lies in scores/CORPUS/. `source` of the evaluation is the score file, seen from the run.
+    own, card and all, lies in scores/CORPUS/. `source` of the evaluation is the score file, seen from the run; it is
+    empty where it could not be written.
 
     Args:
         folder: the run directory.
@@ -77,13 +79,18 @@ def evaluate_run(
     evaluation = replace(evaluate_trials(trials, asv, bootstrap), corpus=corpus)
     if not processes.is_first():
         return evaluation
-    write_scores(run.folder / place / f"{partition}.txt", trials)
-    write_protocol(run.folder / place / f"{partition}.protocol.txt", trials)
-    write_text(run.folder / place / f"{partition}.json", evaluation.to_json())
-    if partition == "eval":
-        card_folder = run.folder if place == OWN_SCORES else run.folder / place
-        write_card(card_folder, gather_card(run.folder, evaluation, network))
-    run.log(f"{corpus}: {len(trials.score)} trials, EER {evaluation.eer:.2f} %")
+    try:
+        write_scores(run.folder / place / f"{partition}.txt", trials)
+        write_protocol(run.folder / place / f"{partition}.protocol.txt", trials)
+        write_text(run.folder / place / f"{partition}.json", evaluation.to_json())
+        if partition == "eval":
+            card_folder = run.folder if place == OWN_SCORES else run.folder / place
+            write_card(card_folder, gather_card(run.folder, evaluation, network))
+        run.log(f"{corpus}: {len(trials.score)} trials, EER {evaluation.eer:.2f} %")
+    except NasError as error:
+        # Scoring may have taken hours; what it found is told where it cannot be kept.
+        logging.getLogger("nas").warning("nas: %s; the metrics are not kept in the run", error)
+        return replace(evaluation, source="")
     return evaluation
 
 

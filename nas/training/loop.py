@@ -23,6 +23,7 @@ from nas.training.board import Board
 from nas.training.checkpoint import Snapshot, Watch, digests
 from nas.training.engine import reduce_gradients
 from nas.training.faults import fitting_batch, told
+from nas.training.fingerprint import fingerprint
 from nas.training.finite import FiniteWatch, StepSkipped
 from nas.training.inputs import Inputs, TrainingBatches
 from nas.training.run import Run
@@ -71,6 +72,8 @@ class Loop:
         )
         self.best: dict[str, Any] | None = None
         self.board: Board | None = None
+        self.corpus = fingerprint(inputs)
+        self.finished = False
 
     def make_optimizers(self) -> dict[str, torch.optim.Optimizer]:
         """The optimisers by name; that of the weights first."""
@@ -118,8 +121,10 @@ class Loop:
         key = "search.batch_size" if isinstance(self.settings, Search) else "train.batch_size"
         with contextlib.ExitStack() as stack:
             stack.enter_context(told(self.run.folder, key, self.settings.batch_size, self.fitting_batch))
-            begun = resume_from(self.snapshot, self.run)
-            self.best, self.finite.skipped = begun.best, begun.skipped
+            begun = resume_from(self.snapshot, self.run, self.corpus, len(self.batches))
+            self.best, self.finite.skipped, self.finished = begun.best, begun.skipped, begun.finished
+            if begun.finished and self.best is not None:
+                return self.best
             stack.enter_context(self.watch.listening())
             if processes.is_first():
                 self.board = stack.enter_context(Board(self.run, begun.epoch))
@@ -133,6 +138,11 @@ class Loop:
             processes.wait()
         assert self.best is not None  # the recipe leaves at least one epoch that may become the best
         return self.best
+
+    def save_finished(self, best: dict[str, Any]) -> None:
+        """Note that nothing is left to do."""
+        self.best = best
+        self.save(Standing(len(self.run.history) + 1, finished=True))
 
     @property
     def snapshot(self) -> Snapshot:
@@ -191,7 +201,7 @@ class Loop:
         if processes.is_first():
             norms = self.board.norms() if self.board is not None else {}
             standing = replace(standing, best=self.best, skipped=self.finite.skipped, norms=norms)
-            self.snapshot.save(standing.values(self.run))
+            self.snapshot.save(standing.values(self.run, self.corpus))
         self.watch.has_saved()
         self.stop_if_asked()
 

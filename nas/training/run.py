@@ -123,7 +123,7 @@ class Run:
             require_free(folder)
         begun_from = {} if weights is None else {"weights": os.path.abspath(weights)}
         environment = {"kind": self.kind, "format": FORMAT, **begun_from, **describe_environment()}
-        write_text(folder / "recipe.yaml", f"{_HEADER.format(self.kind)}\n{self.recipe.to_yaml()}")
+        self.save_recipe()
         self.sweep()
         if genotype is not None:
             self.save_genotype("genotype", genotype, frontend)
@@ -238,6 +238,10 @@ class Run:
         genotype.validate(get_space(self.recipe.space)).save(self.folder / f"{stem}.json")
         if frontend:
             self.save_tensors(f"{stem}.frontend", frontend)
+
+    def save_recipe(self) -> None:
+        """Write recipe.yaml."""
+        self.save_text("recipe.yaml", f"{_HEADER.format(self.kind)}\n{self.recipe.to_yaml()}")
 
     def save_text(self, name: str, text: str) -> None:
         """Write a text file, atomically."""

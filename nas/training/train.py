@@ -31,6 +31,7 @@ from nas.training.checkpoint import Snapshot, read_checkpoint
 from nas.training.engine import start_engine
 from nas.training.inputs import Inputs, TrainingBatches, open_inputs, require_batch
 from nas.training.loop import Loop
+from nas.training.plausible import load_weights
 from nas.training.run import Run, holding, read_settings, read_tensors, require_output
 from nas.training.scoring import Scored, Sums, score_partition
 from nas.training.standing import Standing
@@ -90,8 +91,8 @@ def load_frontend(network: Network, recipe: Recipe, genotype: Path | None, front
             f" ({frontend.name if frontend else 'STEM.frontend.safetensors'}), or named with --frontend FILE"
         )
     try:
-        network.stem.frontend.load_state_dict(frontend_entries(frontend))
-    except RuntimeError as error:
+        load_weights(network.stem.frontend, frontend_entries(frontend), frontend)
+    except NasError as error:
         raise NasError(f"{frontend} does not fit the front-end {recipe.searched.frontend!r} of the recipe") from error
     return frontend
 
@@ -273,9 +274,11 @@ class _Training(Loop):
     def finish(self) -> TrainResult:
         """Run all epochs that are left."""
         best = self.run_epochs()
-        if self.average is not None:
-            best = self.try_average(self.average, best)
-        self.run.log(f"best epoch {best['epoch']}, dev EER {best['eer']:.2f} %")
+        if not self.finished:
+            if self.average is not None:
+                best = self.try_average(self.average, best)
+            self.run.log(f"best epoch {best['epoch']}, dev EER {best['eer']:.2f} %")
+            self.save_finished(best)
         return TrainResult(best["epoch"], best["eer"], self.run.folder)
 
     def try_average(self, average: WeightAverage, best: dict[str, Any]) -> dict[str, Any]:
@@ -338,8 +341,5 @@ def load(folder: str | Path, checkpoint: str = "best") -> Network:
         raise NasError(f"{folder} is a {run.kind} run; a network comes from a train run")
     network = build_network(run.recipe, _genotype_of(run))
     path = run.folder / "checkpoints" / f"{checkpoint}.safetensors"
-    try:
-        network.load_state_dict(read_tensors(path))
-    except RuntimeError as error:
-        raise NasError(f"{path} does not hold the weights of this run's network") from error
+    load_weights(network, read_tensors(path), path)
     return network.eval()

@@ -25,6 +25,7 @@ from nas.supernet.architecture import Architecture
 from nas.supernet.network import Supernet
 from nas.training.engine import start_engine
 from nas.training.inputs import TrainingBatches, open_inputs
+from nas.training.plausible import load_weights
 from nas.training.run import Run, read_tensors
 from nas.training.scoring import score_partition
 
@@ -93,7 +94,8 @@ class OneShot:
             )
         self.recipe, self.accelerator = recipe, start_engine(recipe)
         supernet = build_supernet(run.recipe)
-        supernet.load_state_dict(read_tensors(run.folder / "checkpoints" / "best.safetensors"))
+        path = run.folder / "checkpoints" / "best.safetensors"
+        load_weights(supernet, read_tensors(path), path)
         self.supernet: Supernet = self.accelerator.prepare_model(supernet, evaluation_mode=True)
         self.inputs = open_inputs(recipe, ("train", "dev"), progress)
         train = TrainingBatches(
