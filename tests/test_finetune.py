@@ -276,8 +276,9 @@ def test_a_run_scores_a_file_at_the_level_that_it_was_trained_at(start: Path, tm
     for name, gain in (("loud", 1.0), ("soft", 0.125)):
         soundfile.write(tmp_path / f"{name}.wav", (gain * noise).numpy(), 16_000, subtype="FLOAT")
     files = [str(tmp_path / f"{name}.wav") for name in ("loud", "soft")]
-    said = CliRunner().invoke(app, ["score", *files, "--run", str(tmp_path / "run")]).output.split()
-    assert float(said[1]) == pytest.approx(float(said[3]), abs=1e-4)
+    said = CliRunner().invoke(app, ["score", *files, "--run", str(tmp_path / "run")]).output
+    loud, soft = (float(score) for score in re.findall(r"\.wav (-?\d+\.\d+)", said))
+    assert loud == pytest.approx(soft, abs=1e-4)
 
 
 def test_the_verb(start: Path, tmp_path: Path) -> None:
