@@ -34,6 +34,7 @@ from nas.files import write_text
 from nas.metrics import Bootstrap, Trials, eer, evaluate_trials, write_scores
 from nas.metrics.scores import read_own_scores, same_trials
 from nas.networks.benchmark import measure_scoring
+from nas.text_files import read_json
 from nas.training.environment import describe_environment
 from nas.visual.film import read_film
 
@@ -218,7 +219,7 @@ class Study:
     def evaluate(self, folder: Path) -> dict[str, Any]:
         """EER on all of evaluation, pooled and by attack; size and speed."""
         result = nas.evaluate(folder, bootstrap=1000, whole=True)
-        card = json.loads((folder / "card.json").read_text(encoding="utf-8"))
+        card = read_json(folder / "card.json", "result card")
         evaluation = json.loads(result.to_json())
         return {"eer": result.eer, "bootstrap": evaluation.get("bootstrap"), "model": card.get("model")} | {
             "per_attack": {name: attack.eer for name, attack in result.per_attack.items()}
@@ -323,14 +324,14 @@ class Study:
 
     def found(self, name: str) -> dict[str, Any]:
         """What a finished unit found."""
-        content: dict[str, Any] = json.loads((self.output / name / "unit.json").read_text(encoding="utf-8"))
+        content: dict[str, Any] = read_json(self.output / name / "unit.json", "record of a unit")
         return content["found"]
 
     def results(self, names: list[str]) -> str:
         """What the finished ones of these units found and cost, and on what, as JSON."""
         rows = {}
         for name in filter(self.done, names):
-            unit = json.loads((self.output / name / "unit.json").read_text(encoding="utf-8"))
+            unit = read_json(self.output / name / "unit.json", "record of a unit")
             told = {key: unit["environment"][key] for key in ("time", "git", "cpu", "threads", "gpus")}
             scored = (self.output / name / "scores" / "eval.txt").exists()
             attacks = self.seen_and_unseen(self.output / name) if scored else {}

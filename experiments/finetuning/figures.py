@@ -9,7 +9,6 @@ RUNS holds the run directories aasist, rawnet2 and lcnn (those that are missing 
 from __future__ import annotations
 
 import csv
-import json
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from matplotlib.ticker import MaxNLocator
 
 from nas.errors import NasError
 from nas.files import write_text
+from nas.text_files import read_json
 from nas.visual.curves import column
 from nas.visual.look import INK, MUTED, RULE, save_figure
 
@@ -96,7 +96,7 @@ def eer_of(run: Path, partition: str) -> str:
     path = run / "scores" / f"{partition}.json"
     if not path.is_file():
         return "-"
-    found = json.loads(path.read_text(encoding="utf-8"))
+    found = read_json(path, "evaluation")
     return f"{found['eer']:.2f}"
 
 

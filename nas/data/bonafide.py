@@ -13,6 +13,7 @@ from pathlib import Path
 from nas.data.audio_files import distinct_names, files_below
 from nas.errors import NasError, printable
 from nas.labels import AUDIO_SUFFIXES, is_audio
+from nas.text_files import read_text
 
 _LOG = logging.getLogger(__name__)
 _LONGEST_NAME = 150
@@ -171,7 +172,7 @@ def _protocol(folder: Path, below: Sequence[Path], by_name: Mapping[str, Path]) 
         return None
     speakers: dict[str, str] = {}
     for path in protocols:
-        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        for number, line in enumerate(read_text(path, "protocol").split("\n"), start=1):
             columns = line.split()
             if not columns:
                 continue
@@ -192,7 +193,7 @@ def _protocol(folder: Path, below: Sequence[Path], by_name: Mapping[str, Path]) 
 
 def _names_any(protocol: Path, by_name: Mapping[str, Path]) -> bool:
     """Whether a protocol has a line about any of the audio."""
-    lines = protocol.read_text(encoding="utf-8").splitlines()
+    lines = read_text(protocol, "protocol").split("\n")
     return any(len(columns) > 1 and columns[1] in by_name for columns in map(str.split, lines))
 
 
