@@ -4,6 +4,8 @@ from case_runner import Case
 
 EDGES = '[["std_conv_3", 0], ["skip_connect", 1]], [["dil_conv_5", 1], ["max_pool_3", 2]]'
 GENOTYPE = f'{{"normal": [{EDGES}, {EDGES}], "expand": [{EDGES}, {EDGES}]}}'
+TRAINING = f"echo '{GENOTYPE}' > g.json; nas train raw_pcdarts/toy data.samples=1000 engine.pictures=0 -g g.json"
+TRAINED = f"{TRAINING} train.epochs=1 -o RUN -q > /dev/null 2>&1"
 
 CASES: dict[str, Case] = {
     "09_password_in_environment_json": Case(
@@ -121,5 +123,59 @@ mkdir cache; python kill.py LA cache""",
         command='env -u HOME XDG_CACHE_HOME=PATH python -c "import os, torch; from nas.supernet import native; '
         'os.setgroups([]); os.setuid(54321); print(native.load_passes(torch.float32))"',
         needs=("setpriv",),
+    ),
+    "13_scores_that_cannot_be_read": Case(
+        says=(r"a\.txt written", r"same names apart", r"1 of 3 files could not"),
+        code=None,
+        command=f"""{TRAINED}; mkdir f a b
+python -c "import numpy, soundfile
+for n in ('f/my call', 'f/two', 'a/x', 'b/x'): soundfile.write(n + '.flac', numpy.random.randn(8000) / 20, 16000)"
+echo damaged > f/bad.flac
+nas score f --run RUN -o a.txt; [ $(wc -l < a.txt) = 2 ] && echo a.txt written
+nas score a/x.flac b/x.flac --run RUN -o b.txt
+[ $(cut -d' ' -f1 b.txt | sort -u | wc -l) = 2 ] && echo same names apart""",
+    ),
+    "14_weights_of_another_type": Case(
+        says=(
+            r"(?s)(best\.safetensors does not hold the weights of this network: \S+ is of type bool.*){2}",
+            "is of type",
+        ),
+        code=2,
+        command=f"{TRAINED}; python make.py RUN; nas evaluate RUN -q; "
+        "python -c \"import soundfile; soundfile.write('x.flac', [0.1] * 16000, 16000)\"; nas score x.flac --run RUN; "
+        "nas finetune raw_pcdarts/toy --weights RUN -o F -q",
+    ),
+    "15_resume_checkpoint_without_moments": Case(
+        says=(r"the checkpoint does not fit the recipe of this run: it lacks optimizer/network/\d+/exp_avg",),
+        code=2,
+        command=f"""{TRAINING} train.epochs=40 train.schedule=constant -o RUN -q > /dev/null 2>&1 &
+until grep -q 'epoch 2/' RUN/log.txt 2> /dev/null; do sleep 0.2; done; kill -TERM $!; wait
+python make.py RUN; nas resume RUN -q""",
+    ),
+    "16_history_row_cut_short": Case(
+        says=(r"S2/history\.csv, line \d+: \d+ values, where the header names \d+",),
+        code=2,
+        command="nas search raw_pcdarts/toy search.epochs=2 data.samples=1000 engine.pictures=0 -o S1 -q > log 2>&1; "
+        "cp -r S1 S2; python -c \"from pathlib import Path; p = Path('S2/history.csv'); "
+        "p.write_text(p.read_text().rstrip().rpartition(',')[0])\"; nas compare S1 S2",
+    ),
+    "19_killed_before_first_checkpoint": Case(
+        says=("finished: epoch 1 is the best",),
+        command=f"""{TRAINING} train.epochs=1 -o RUN -q > /dev/null 2>&1 &
+until [ -e RUN/environment.json ]; do :; done; kill -9 $!; wait 2> /dev/null; rm -f RUN/checkpoints/resume*
+nas resume RUN -q""",
+    ),
+    "35_output_name_not_utf8": Case(
+        says=(r"cannot write \\udcff: the name is not UTF-8 text", "nothing written"),
+        code=None,
+        command="""nas search raw_pcdarts/toy -q -o "$(printf "\\377")"; echo $?
+[ -e "$(printf "\\377")" ] || echo nothing written""",
+    ),
+    "39_thread_traceback_on_full_disk": Case(
+        says=(r"^nas: cannot write (to )?t/out.*No space left on device[^\n]*\n$",),
+        code=2,
+        command="""mkdir t && mount -t tmpfs -o size=1m tmpfs t && trap 'umount t' EXIT
+nas search raw_pcdarts/toy search.epochs=2 search.warmup_epochs=1 data.samples=1000 data.subset=16 -q -o t/out \\
+    2>&1 > /dev/null | grep -v '^\\(search\\|[0-9]* utterances\\|epoch\\)'; exit ${PIPESTATUS[0]}""",
     ),
 }

@@ -125,4 +125,35 @@ CASES: dict[str, Case] = {
     "34_none_everywhere": Case(
         says=("no path through the normal cell carries a signal",), code=2, command=f"{TRAIN} -g none.txt -o T"
     ),
+    "15_run_moved_with_its_corpus": Case(
+        says=(
+            r"there is no corpus at .*/here/corpus/manifest\.csv, .*nas resume there/run --data-root DIR",
+            r"the corpus is the same",
+            r"finished: epoch \d+ is the best",
+            r"EER",
+        ),
+        command="""python corpus.py
+nas train raw_pcdarts/toy data.layout=manifest data.root=here/corpus/manifest.csv data.subset={} train.epochs=40 \\
+    train.schedule=constant engine.pictures=0 -g genotype.json -o here/run -q > /dev/null 2>&1 &
+until grep -q 'epoch 2/' here/run/log.txt 2> /dev/null; do sleep 0.2; done; kill -TERM $!; wait
+mv here there
+nas resume there/run -q
+sed -i 's#/here/#/there/#' there/run/recipe.yaml; sed -i 's#here/corpus#there/corpus#' there/run/recipe.yaml
+nas resume there/run -q && nas evaluate there/run -q""",
+    ),
+    "17_resumed_twice_at_once": Case(
+        says=(r"R is being worked on by process \d+ of this machine, since", "(?m)^1$"),
+        command="""nas train raw_pcdarts/toy train.epochs=60 train.schedule=constant engine.pictures=0 \\
+    data.samples=1000 -g genotype.json -o R -q > /dev/null 2>&1 &
+until grep -q 'epoch 2/' R/log.txt 2> /dev/null; do sleep 0.2; done
+nas resume R -q; wait
+grep -c "epoch 60/60" R/log.txt; ls R/tensorboard""",
+    ),
+    "19_run_on_a_read_only_disk": Case(
+        says=(r"ro/R/scores/eval\.txt: Read-only file system; the metrics are not kept", "EER", "(?m)^0$"),
+        never=("scores: ",),
+        command="""nas train a.yaml -g genotype.json -o R -q > /dev/null 2>&1
+mkdir ro && mount -t tmpfs none ro && trap 'umount ro' EXIT && cp -r R ro/ && mount -o remount,ro ro
+nas evaluate ro/R -q; echo $?""",
+    ),
 }
