@@ -320,6 +320,11 @@ class CellType:
         for label, value in (("widens", self.widens), ("stride", self.stride), ("pool", self.pool)):
             if value < 1:
                 raise NasError(f"cell type {self.name!r}: {label} is 1 or more, not {value}")
+        if (self.stride, self.pool) != (1, 2):
+            raise NasError(
+                f"cell type {self.name!r}: only cells of stride 1 and max-pool 2 are built so far, not of stride "
+                f"{self.stride} and pool {self.pool}"
+            )
         for part, whole in self.at:
             if not 0 <= part < whole:
                 raise NasError(f"cell type {self.name!r}: {part} / {whole} of the depth is not within it")

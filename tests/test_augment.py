@@ -295,7 +295,7 @@ def test_the_examples_of_the_documentation_run(tmp_path: Path, monkeypatch: pyte
         runpy.run_path(str(tmp_path / f"example{number}.py"))
     written = {path.stem for path in (tmp_path / "listen").iterdir()}
     assert {"original", "rawboost", "pitch_shift"} <= written
-    recipe = yaml.safe_load(re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)[0])["augment"]
+    recipe = yaml.safe_load(re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)[0])["data"]["augment"]
     waveforms = speech()
     assert Augmentation.from_recipe(recipe)(waveforms, generator()).shape == waveforms.shape
     for name in NAMES:

@@ -10,9 +10,14 @@ import nas
 from nas.errors import NasError
 
 
-@pytest.mark.parametrize(
-    "key", ["data.samples=999999999999", "network.channels=9999999999", "network.gru_hidden=999999"]
-)
+@pytest.mark.parametrize("key", ["network.channels=9999999999", "network.gru_hidden=999999"])
+def test_a_size_that_no_network_has_is_refused_by_its_key(key: str) -> None:
+    name, _, value = key.partition("=")
+    with pytest.raises(NasError, match=rf"{name}: input should be less than or equal to \d+, not '{value}'"):
+        nas.load_recipe("raw_pcdarts/toy", [key])
+
+
+@pytest.mark.parametrize("key", ["data.samples=999999999999"])
 def test_a_size_beyond_memory_names_its_key(tmp_path: Path, key: str) -> None:
     recipe = nas.load_recipe("raw_pcdarts/toy", [key])
     with pytest.raises(NasError, match=rf"^{key}.* takes [\d,.]+ GiB, and this machine has"):

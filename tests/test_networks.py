@@ -237,8 +237,10 @@ def test_unknown_names_and_options_are_refused() -> None:
         registry.create("aasist", filter=70)
     with pytest.raises(NasError, match="network 'raw-pcdarts' needs genotype"):
         registry.create("raw-pcdarts")
-    with pytest.raises(NasError, match="an LCNN takes features lfcc or logmel"):
-        registry.create("lcnn-lfcc-fixed", pooling="mean")
+    with pytest.raises(NasError, match="there is no pooling 'median'; did you mean 'mean'"):
+        registry.create("lcnn-lfcc-fixed", pooling="median")
+    with pytest.raises(NasError, match="there is no front-end 'cqt'"):
+        registry.create("lcnn-lfcc-fixed", features="cqt")
 
 
 def test_cost_is_counted_as_by_hand() -> None:
