@@ -49,7 +49,9 @@ def make_run(folder: Path, kind: str, name: str = "toy", utterance: str = "U") -
     (folder / "scores").mkdir()
     recipe = {"name": name, "seed": 7, "data": {"layout": "none_such"}, "network": {"channels": 4, "gru_hidden": 8}}
     (folder / "recipe.yaml").write_text(json.dumps(recipe))
-    (folder / "environment.json").write_text(json.dumps({"kind": kind, "format": 2, "command": ["nas", EVIL], "cpu": None}))
+    (folder / "environment.json").write_text(
+        json.dumps({"kind": kind, "format": 2, "command": ["nas", EVIL], "cpu": None})
+    )
     (folder / "history.csv").write_text(
         "epoch,train_loss,dev_loss,train_accuracy,dev_accuracy,dev_eer\n1,1,1,50,50,40\n2,.5,.6,80,70,12.5\n3,x,,,,13\n"
     )
