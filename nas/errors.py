@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from difflib import get_close_matches
 from pathlib import Path
 
 from nas.commands import command
@@ -50,3 +51,9 @@ class Interrupted(Exception):
     def __init__(self, folder: Path, go_on: str | None = None) -> None:
         super().__init__(f"stopped and saved; go on with: {go_on or command('resume', folder)}")
         self.folder = folder
+
+
+def nearest(word: str, words: tuple[str, ...] | list[str]) -> str:
+    """The end of a sentence that names the closest valid word, and all of them where none is close."""
+    close = get_close_matches(word, words, n=1, cutoff=0.5)
+    return f"; did you mean {close[0]!r}?" if close else f"; valid are: {', '.join(sorted(words))}"

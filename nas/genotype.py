@@ -14,10 +14,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from nas.errors import NasError
+from nas.errors import NasError, nearest
 from nas.files import write_text
 from nas.genotype_text import EXAMPLE, FLAT_INPUTS, choose_genotype, find_genotypes, read_published, write_published
-from nas.space import RAW_CELLS, SearchSpace, SpaceMark, Zero, nearest
+from nas.space import RAW_CELLS, SearchSpace, SpaceMark, Zero
 from nas.text_files import parse_json_or_yaml, read_text
 
 PUBLISHED_SECOND = "reduce"

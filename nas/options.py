@@ -6,8 +6,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-from nas.errors import NasError
-from nas.space import nearest
+from nas.errors import NasError, nearest
 
 Built = TypeVar("Built")
 

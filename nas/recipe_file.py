@@ -9,8 +9,7 @@ from pydantic import BaseModel, ValidationError
 
 from nas import imports
 from nas.config import NETWORK_TAGS, Recipe
-from nas.errors import NasError
-from nas.space import nearest
+from nas.errors import NasError, nearest
 from nas.text_files import Lines, parse_yaml, parse_yaml_lines, read_text
 
 PACKAGED = Path(__file__).resolve().parent.parent / "experiments"

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
-from nas.errors import NasError
-from nas.space import nearest
+from nas.errors import NasError, nearest
 
 Entry = TypeVar("Entry")
 

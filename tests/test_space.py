@@ -13,7 +13,7 @@ from nas.testing.primitives import check_primitives
 
 @pytest.mark.parametrize("name", ["raw_waveform", "tiny"])
 def test_the_primitives_of_the_packaged_spaces_pass_their_battery(name: str) -> None:
-    check_primitives(get_space(name))
+    check_primitives(get_space(name).primitives)
 
 
 class Module(nn.Module):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -9,10 +10,12 @@ import torch
 from torch.distributions import Dirichlet, kl_divergence
 
 import nas
+from nas.config import Search
 from nas.errors import NasError
 from nas.searching.strategies import STRATEGIES, Differentiable
 from nas.searching.strategies.drnas import DrNAS
 from nas.searching.strategies.gdas import GDAS
+from nas.searching.supernet_search import search as search_with_supernet
 from nas.supernet.architecture import Architecture
 from nas.testing.strategies import SEARCH, SPACE, Planted, check_strategy
 
@@ -112,3 +115,26 @@ def test_an_unknown_strategy_is_named_before_anything_is_written(tmp_path: Path)
     with pytest.raises(NasError, match="no search strategy 'pcdart'; did you mean 'pcdarts'"):
         nas.search(recipe, tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_a_resumed_search_knows_its_decided_edges(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A strategy that decides an edge after the first epoch, stopped after the second: the edge stays decided."""
+
+    class Deciding(Differentiable):
+        def after_epoch(self, architecture: Architecture, epoch: int, settings: Search) -> None:
+            architecture.fixed["normal"][0] = 3
+
+    monkeypatch.setitem(STRATEGIES, "deciding", Deciding)
+    changes = ["search.strategy=deciding", "search.epochs=3", "search.warmup_epochs=0", "engine.pictures=0"]
+    recipe = nas.load_recipe("raw_pcdarts/toy", [*changes, "data.subset={train: 16, dev: 8, eval: 8}"])
+
+    def stop(epoch: int, row: object) -> None:
+        if epoch == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        search_with_supernet(recipe, tmp_path / "run", progress=False, on_epoch=stop)
+    monkeypatch.setattr(Deciding, "after_epoch", lambda *arguments: None)
+    nas.resume(tmp_path / "run", progress=False)
+    last = json.loads((tmp_path / "run" / "genotypes" / "epoch_003.architecture.json").read_text())
+    assert last["a_normal"][0] == [0, 0, 0, 1, 0, 0, 0, 0]

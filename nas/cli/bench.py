@@ -149,7 +149,7 @@ def score(
 
 
 def _listed(text: str, *valid: str) -> list[str]:
-    from nas.space import nearest
+    from nas.errors import nearest
 
     parts = [part.strip() for part in text.split(",") if part.strip()]
     for part in parts:

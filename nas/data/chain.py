@@ -17,8 +17,7 @@ from scipy import signal
 
 from nas.data.attacks import RATE
 from nas.data.edges import trim
-from nas.errors import NasError
-from nas.space import nearest
+from nas.errors import NasError, nearest
 
 _MARGIN = 1.08
 """What `prepare` keeps, as a multiple of what `finish` keeps."""

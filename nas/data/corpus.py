@@ -49,11 +49,10 @@ from nas.data.corpus_folder import (
 )
 from nas.data.decode import decode
 from nas.data.seeds import generator_for
-from nas.errors import NasError, printable
+from nas.errors import NasError, nearest, printable
 from nas.files import write_bytes, write_text
 from nas.folder_lock import working_on
 from nas.progress import progress_bar
-from nas.space import nearest
 
 _LOG = logging.getLogger(__name__)
 

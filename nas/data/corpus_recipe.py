@@ -11,8 +11,7 @@ from typing import Any, NoReturn
 
 from nas.data.chain import Chain
 from nas.data.corpus import build_corpus
-from nas.errors import NasError
-from nas.space import nearest
+from nas.errors import NasError, nearest
 from nas.text_files import parse_yaml_lines, read_text
 
 _GIVEN = ("bonafide", "output", "workers", "progress", "corrupt")

@@ -18,12 +18,11 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import minimize
 from scipy.special import expit
 
-from nas.errors import NasError
+from nas.errors import NasError, nearest
 from nas.files import write_text
 from nas.metrics.dcf import ASVSPOOF5, OperatingPoint
 from nas.metrics.eer import as_scores, detection_curve, eer, error_rates
 from nas.metrics.scores import Trials
-from nas.space import nearest
 from nas.text_files import read_json
 
 Criterion = Literal["bayes", "eer", "min_dcf"]

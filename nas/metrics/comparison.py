@@ -10,12 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from nas.errors import NasError, printable
+from nas.errors import NasError, nearest, printable
 from nas.metrics.bootstrap import Bootstrap, Interval, p_value, resample
 from nas.metrics.evaluation import Evaluation, evaluate_trials
 from nas.metrics.scores import Trials
 from nas.metrics.tdcf import ASVErrors, Edition
-from nas.space import nearest
 
 
 @dataclass(frozen=True)

@@ -15,10 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nas.columns import PROTOCOL, read_columns
-from nas.errors import NasError
+from nas.errors import NasError, nearest
 from nas.labels import NO_ATTACK, attack_of, key_of, partition_of, read_attack, utterance_name
 from nas.labels import read_key as read_key_word
-from nas.space import nearest
 from nas.words import named
 
 ALL_SUBSETS = "all"

@@ -16,10 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nas.errors import NasError
+from nas.errors import NasError, nearest
 from nas.metrics.comparison import Spread, markdown_table
 from nas.metrics.evaluation import Evaluation
-from nas.space import nearest
 from nas.text_files import read_json
 
 Value = float | str | Spread | None

@@ -18,11 +18,10 @@ from typing import Any, TypeGuard
 import torch
 from torch import Tensor
 
-from nas.errors import NasError
+from nas.errors import NasError, nearest
 from nas.network import Network
 from nas.networks import registry
 from nas.networks.raw_pcdarts import sizes_of_weights
-from nas.space import nearest
 from nas.tensor_files import read_pytorch, read_safetensors
 
 _LOG = logging.getLogger(__name__)

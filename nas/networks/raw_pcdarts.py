@@ -11,10 +11,9 @@ from torch import Tensor
 
 from nas.cells.derived import DerivedNetwork
 from nas.config import SearchedNetwork
-from nas.errors import NasError
+from nas.errors import NasError, nearest
 from nas.frontends.sinc import SURPLUS_FILTERS
 from nas.genotype import Genotype
-from nas.space import nearest
 
 SCALES = {
     "mel": "mel",

@@ -20,7 +20,7 @@ from nas.data.batches import Batch
 from nas.errors import NasError
 from nas.genotype import Genotype
 from nas.network import build_within_memory
-from nas.searching.strategies import STRATEGIES, Differentiable
+from nas.searching.strategies import STRATEGIES, Differentiable, Progress
 from nas.space import get_space
 from nas.supernet.architecture import Architecture
 from nas.supernet.expected_cost import CostBudget, CostModel
@@ -171,7 +171,7 @@ class _Search(Loop):
         super().__init__(run, prepared.supernet, run.recipe.search, accelerator, inputs, weight_batches, progress)
         self.weights, self.architecture = self.optimizers["weights"], self.optimizers["architecture"]
         self.strategy = prepared.strategy
-        self.schedules = {"strategy": self.strategy}
+        self.schedules = {"strategy": Progress(self.strategy, self.network.architecture)}
         if run.recipe.search.order == "second":
             require_adam(self.weights)
 

@@ -7,11 +7,13 @@ cells of a short utterance have no more. A search space is registered only if it
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor, nn
 
 from nas.errors import NasError
-from nas.space import Primitive, SearchSpace
+from nas.primitives import Primitive
 
 CHANNELS = (2, 4, 8, 12, 64)
 """Numbers of channels that are tried; a primitive may refuse some of them, but not all."""
@@ -19,15 +21,15 @@ FRAMES = (32, 7, 3, 2, 1)
 BATCH = 2
 
 
-def check_primitives(space: SearchSpace) -> None:
-    """Check every primitive of a space; random states are left as they were.
+def check_primitives(primitives: Iterable[Primitive]) -> None:
+    """Check every primitive; random states are left as they were.
 
     Raises:
         NasError: naming the first primitive that fails, and what it did.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        for primitive in space.primitives:
+        for primitive in primitives:
             check_primitive(primitive)
 
 

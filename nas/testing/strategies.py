@@ -9,6 +9,7 @@ first trials are, goes on as it would have, and proposes genotypes that the spac
 from __future__ import annotations
 
 import copy
+import json
 import random
 from typing import Any
 
@@ -20,7 +21,7 @@ from nas.config import BlackBox as BlackBoxSettings
 from nas.config import Search, SearchedNetwork
 from nas.errors import NasError
 from nas.genotype import FIRST_NODE, Genotype
-from nas.searching.strategies import STRATEGIES, BlackBox, Differentiable
+from nas.searching.strategies import STRATEGIES, BlackBox, Differentiable, Progress
 from nas.space import CellTopology, Identity, Linear, Pool, SearchSpace, Zero
 from nas.supernet.architecture import Architecture
 from nas.supernet.network import Supernet
@@ -94,6 +95,11 @@ class Planted:
             total = total - (b[:, None] * a * reward).sum()
         return total
 
+    @property
+    def saved(self) -> tuple[Any, ...]:
+        """What a checkpoint holds, besides the random state."""
+        return self.architecture, self.optimizer, Progress(self.strategy, self.architecture)
+
     def genotype(self) -> Genotype:
         """What it has found."""
         self.architecture.eval()
@@ -119,17 +125,17 @@ def _check_planted(name: str, seed: int) -> None:
 
 def _check_resuming(name: str, seed: int) -> None:
     whole = Planted(name, seed)
+    whole.architecture.fixed[SPACE.types[0]] = {0: 1}
     whole.epochs(1, 4)
     part = Planted(name, seed)
+    part.architecture.fixed[SPACE.types[0]] = {0: 1}
     part.epochs(1, 2)
-    states: tuple[Any, ...] = (part.architecture, part.optimizer, part.strategy)
-    saved = [copy.deepcopy(state.state_dict()) for state in states]
-    fixed, chance = copy.deepcopy(part.architecture.fixed), torch.get_rng_state()
+    saved = [copy.deepcopy(part_of.state_dict()) for part_of in part.saved]
+    saved[-1] = json.loads(json.dumps(saved[-1]))  # as a checkpoint keeps it
+    chance = torch.get_rng_state()
     again = Planted(name, seed)
-    resumed: tuple[Any, ...] = (again.architecture, again.optimizer, again.strategy)
-    for state, content in zip(resumed, saved, strict=True):
-        state.load_state_dict(content)
-    again.architecture.fixed = fixed
+    for part_of, content in zip(again.saved, saved, strict=True):
+        part_of.load_state_dict(content)
     torch.set_rng_state(chance)
     again.epochs(3, 4)
     for key, value in whole.architecture.state_dict().items():

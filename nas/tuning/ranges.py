@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from nas.config import Recipe
-from nas.errors import NasError
+from nas.errors import NasError, nearest
 from nas.recipe_file import recipe_from
-from nas.space import nearest
 
 if TYPE_CHECKING:
     from optuna import Trial

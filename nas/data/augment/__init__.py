@@ -22,9 +22,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nas.errors import NasError
+from nas.errors import NasError, nearest
 from nas.registry import Registry
-from nas.space import nearest
 
 RATE = 16000
 """Sample rate in Hz that frequencies and durations refer to."""

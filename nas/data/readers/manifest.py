@@ -21,10 +21,9 @@ from nas.columns import delimiter_of, known_titles
 from nas.data.readers.protocol import refuse_absent
 from nas.data.readers.registry import reader
 from nas.data.utterance import PARTITIONS, Utterance
-from nas.errors import NasError
+from nas.errors import NasError, nearest
 from nas.files import require_line_safe
 from nas.labels import NO_ATTACK, UNKNOWN_ATTACK, partition_of, read_attack, read_key
-from nas.space import nearest
 from nas.text_files import read_text
 
 COLUMNS = ("path", "key", "attack", "speaker", "partition")

@@ -9,9 +9,8 @@ from difflib import SequenceMatcher
 from pathlib import Path
 
 from nas.data.utterance import PARTITIONS, Utterance
-from nas.errors import NasError
+from nas.errors import NasError, nearest
 from nas.registry import Registry
-from nas.space import nearest
 
 Reader = Callable[[Path, Sequence[str] | None, Mapping[str, Path] | None], Iterable[Utterance]]
 """(root, partitions or None for all that are there, protocol file of each partition or None) -> rows."""

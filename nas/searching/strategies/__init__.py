@@ -10,12 +10,13 @@ from nas.searching.strategies import (  # each registers its strategy
     random,
     tpe,
 )
-from nas.searching.strategies.strategy import STRATEGIES, BlackBox, Differentiable, Strategy
+from nas.searching.strategies.strategy import STRATEGIES, BlackBox, Differentiable, Progress, Strategy
 
 __all__ = [
     "STRATEGIES",
     "BlackBox",
     "Differentiable",
+    "Progress",
     "Strategy",
     "darts",
     "drnas",

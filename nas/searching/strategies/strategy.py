@@ -52,11 +52,39 @@ class Differentiable(Weighing):
         return architecture.genotype()
 
     def state_dict(self) -> dict[str, Any]:
-        """What a resumed search needs besides alpha, beta and the random states: plain values."""
+        """What a resumed search needs besides alpha, beta, decided edges and the random states: plain values of
+        JSON, lists of the same lengths at any time."""
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what `state_dict` gave."""
+
+
+class Progress:
+    """What a resumed search needs besides alpha, beta and the random states: the edges that are decided, and what the
+    strategy itself keeps. Saved and restored as a schedule is."""
+
+    def __init__(self, strategy: Differentiable, architecture: Architecture) -> None:
+        self.strategy, self.architecture = strategy, architecture
+
+    def state_dict(self) -> dict[str, Any]:
+        edges = range(len(self.architecture.space.topology.edges))
+        # For every edge its primitive, or -1: of one length whatever is decided, and the same after JSON.
+        fixed = {name: [decided.get(edge, -1) for edge in edges] for name, decided in self.architecture.fixed.items()}
+        return {"fixed": fixed, "strategy": self.strategy.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what `state_dict` gave.
+
+        Raises:
+            ValueError: a decided primitive that the space does not have.
+        """
+        primitives = len(self.architecture.space.primitives)
+        for name, decided in state["fixed"].items():
+            if not all(-1 <= primitive < primitives for primitive in decided):
+                raise ValueError("a decided edge has no such primitive")
+            self.architecture.fixed[name] = {edge: p for edge, p in enumerate(decided) if p >= 0}
+        self.strategy.load_state_dict(state["strategy"])
 
 
 class BlackBox:
