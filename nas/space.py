@@ -12,6 +12,7 @@ from importlib import util
 from pathlib import Path
 
 from nas.errors import NasError, nearest
+from nas.primitive_checks import check_primitives
 from nas.primitives import (
     KINDS_OF_PRIMITIVES,
     LEAKY_SLOPE,
@@ -24,7 +25,6 @@ from nas.primitives import (
     Zero,
     ZeroOperation,
 )
-from nas.testing.primitives import check_primitives
 
 __all__ = [
     "LEAKY_SLOPE",
@@ -230,7 +230,7 @@ def register(space: SearchSpace) -> SearchSpace:
     """Make a space known by its name, for recipes, genotypes and the command line.
 
     Raises:
-        NasError: a primitive of it does not do what every primitive must (nas.testing.primitives).
+        NasError: a primitive of it does not do what every primitive must (nas.primitive_checks).
     """
     if any(type(primitive) not in KINDS_OF_PRIMITIVES for primitive in space.primitives):
         check_primitives(space.primitives)

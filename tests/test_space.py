@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from nas.errors import NasError
+from nas.primitive_checks import check_primitives
 from nas.space import CellTopology, Computed, Identity, Linear, Pool, Primitive, SearchSpace, Zero, get_space, register
-from nas.testing.primitives import check_primitives
 
 
 @pytest.mark.parametrize("name", ["raw_waveform", "tiny"])

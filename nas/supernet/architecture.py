@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
 from nas.genotype import Cell, Edge, Genotype
 from nas.space import SearchSpace, Zero
-from nas.supernet.expected_cost import CostBudget
 
 
 class Weighing:
@@ -31,6 +31,14 @@ class Weighing:
         return 0.0
 
 
+class Limit(Protocol):
+    """A budget for the cost of the genotype (`nas.supernet.expected_cost.CostBudget`)."""
+
+    def penalty(self, architecture: Architecture) -> Tensor: ...
+
+    def genotype(self, architecture: Architecture) -> Genotype: ...
+
+
 class Architecture(nn.Module):
     """alpha [E, K] weighs the K primitives of each of E edges, beta [E] the edges into each node; for each cell type.
 
@@ -46,7 +54,7 @@ class Architecture(nn.Module):
         limit: a budget for the cost of the genotype, where there is one.
     """
 
-    limit: CostBudget | None = None
+    limit: Limit | None = None
 
     def __init__(self, space: SearchSpace, weighing: Weighing | None = None) -> None:
         super().__init__()

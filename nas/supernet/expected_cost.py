@@ -22,7 +22,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import combinations, product
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -31,9 +30,7 @@ from torch import Tensor
 from nas.errors import NasError
 from nas.genotype import FIRST_NODE, Cell, Edge, Genotype, Nodes
 from nas.space import SearchSpace, Zero
-
-if TYPE_CHECKING:
-    from nas.supernet.architecture import Architecture
+from nas.supernet.architecture import Architecture
 
 SLACK = 0.1
 """Share of the budget that a derived genotype may leave unused, where any genotype does not."""
